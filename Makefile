@@ -1,0 +1,168 @@
+# Draft Thinker. GNU make; Debian 12, or an Ubuntu of its age, or newer.
+#
+#   make          build ./draft-thinker            make run      build it and start it
+#   make test     build and run all tests          make lint     format, static analysis, include rules
+#   make install  PREFIX and DESTDIR are honoured  make deps     install what building needs
+#
+# One set of rules builds every variant: V=release (default), asan, tsan, fuzz; each has a folder of
+# its own under build/. A new file under src/, tests/unit/ or tests/fuzz/ needs no line here.
+
+VERSION := 0.1.0
+PREFIX  ?= /usr/local
+DESTDIR ?=
+V       ?= release
+B       := build/$(V)
+PYTHON  ?= /usr/bin/python3
+FUZZ_SECONDS ?= 30
+
+# ---------------------------------------------------------------------------- packages
+DEPS_BUILD := gcc make pkg-config libc6-dev libevent-dev libcurl4-openssl-dev libjansson-dev \
+              libssl-dev libyaml-dev ca-certificates
+DEPS_TEST  := check python3 python3-pytest python3-pytest-xdist python3-venv openssl curl clang \
+              libclang-rt-dev nodejs npm
+DEPS_LINT  := clang-format clang-tidy cppcheck mandoc
+NEED := tests/tools/need
+
+# ---------------------------------------------------------------------------- flags
+LIBS := libevent libevent_pthreads libevent_openssl libcurl jansson libssl libcrypto yaml-0.1
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
+        -Wwrite-strings -Wformat=2 -Wswitch-enum -Wvla -Wundef -Werror
+HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fPIE \
+          -fno-delete-null-pointer-checks -ftrivial-auto-var-init=zero
+LINK_HARDEN := -pie -Wl,-z,relro,-z,now
+
+CC_release := gcc
+CC_asan    := gcc
+CC_tsan    := gcc
+CC_fuzz    := clang
+OPT_release := -O2 -g $(HARDEN)
+OPT_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+OPT_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+OPT_fuzz := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+LINK_release := $(LINK_HARDEN)
+LINK_asan := -fsanitize=address,undefined
+LINK_tsan := -fsanitize=thread
+LINK_fuzz := -fsanitize=address,undefined
+
+CC := $(CC_$(V))
+CPPFLAGS += -Iinclude -D_GNU_SOURCE -DDT_VERSION='"$(VERSION)"'
+CFLAGS   := -std=gnu11 $(OPT_$(V)) $(WARN) -pthread
+LDFLAGS  := $(LINK_$(V)) -pthread
+# Asked for lazily, since the packages may not be there yet when make starts.
+LIB_CFLAGS = $(shell pkg-config --cflags $(LIBS))
+LDLIBS     = $(shell pkg-config --libs $(LIBS)) -lm
+
+# ---------------------------------------------------------------------------- files
+SRC   := $(sort $(wildcard src/*/*.c))
+OBJ   := $(SRC:%.c=$(B)/%.o)
+MAIN  := $(B)/src/app/main.o
+LIB   := $(B)/libdraftthinker.a
+BIN   := $(B)/draft-thinker
+UNIT  := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/*/test_*.c)))
+FUZZ  := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+.PHONY: all run test deps install uninstall clean lint fuzz unit http test-unit test-http test-asan test-tsan test-sdk format
+.DELETE_ON_ERROR:
+
+all: draft-thinker
+
+draft-thinker: build/release/draft-thinker
+	@ln -sf build/release/draft-thinker $@
+
+build/release/draft-thinker: | build/deps-build
+
+$(BIN): $(MAIN) $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(LIB): $(filter-out $(MAIN),$(OBJ))
+	@rm -f $@
+	ar rcs $@ $^
+
+$(B)/%.o: %.c | build/deps-build
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LIB_CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(OBJ:.o=.d) $(UNIT:=.d)
+
+# ---------------------------------------------------------------------------- packages
+deps: build/deps-build
+build/deps-build: $(NEED)
+	@$(NEED) $(DEPS_BUILD)
+	@mkdir -p build && touch $@
+build/deps-test: $(NEED)
+	@$(NEED) $(DEPS_TEST)
+	@mkdir -p build && touch $@
+build/deps-lint: $(NEED)
+	@$(NEED) $(DEPS_LINT) $(DEPS_TEST)
+	@mkdir -p build && touch $@
+
+# ---------------------------------------------------------------------------- run
+run: draft-thinker
+	@tests/tools/run
+
+# ---------------------------------------------------------------------------- tests
+# Each part leaves its counts in build/results/, and the last line sums them up.
+test: draft-thinker build/deps-test
+	@rm -rf build/results
+	@status=0; for part in test-unit test-http test-asan fuzz test-sdk; do \
+		$(MAKE) --no-print-directory $$part || status=1; done; \
+	tests/tools/total build/results; exit $$status
+
+test-unit: build/deps-test
+	@$(MAKE) --no-print-directory V=release unit
+test-http: build/deps-test
+	@$(MAKE) --no-print-directory V=release http
+test-asan: build/deps-test
+	@$(MAKE) --no-print-directory V=asan unit http
+test-tsan: build/deps-test
+	@$(MAKE) --no-print-directory V=tsan unit http
+
+unit: $(UNIT)
+	@tests/tools/unit build/results/unit-$(V) $(UNIT)
+
+http: $(BIN)
+	@DRAFT_THINKER=$(abspath $(BIN)) $(PYTHON) tests/tools/http build/results/http-$(V) $(HTTP_ARGS)
+
+$(B)/unit/%: tests/unit/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) $(LIB_CFLAGS) $(shell pkg-config --cflags check) -MMD -MP -MF $@.d \
+		$(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS) $(shell pkg-config --libs check)
+
+test-sdk: draft-thinker build/deps-test
+	@tests/sdk/run build/results/sdk
+
+fuzz: build/deps-test
+	@$(MAKE) --no-print-directory V=fuzz fuzz-build
+	@tests/tools/fuzz build/results/fuzz $(FUZZ_SECONDS) $(FUZZ)
+.PHONY: fuzz-build
+fuzz-build: $(FUZZ)
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libdraftthinker.a
+	clang $(CPPFLAGS) $(CFLAGS) $(LIB_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< \
+		build/fuzz/libdraftthinker.a $(LDLIBS)
+
+# ---------------------------------------------------------------------------- lint
+lint: build/deps-build build/deps-lint
+	@tests/tools/lint $(CPPFLAGS) $(LIB_CFLAGS)
+
+format:
+	clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.c tests/fuzz/*.c)
+
+# ---------------------------------------------------------------------------- install
+install: draft-thinker
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
+		$(DESTDIR)$(PREFIX)/share/doc/draft-thinker $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 755 build/release/draft-thinker $(DESTDIR)$(PREFIX)/bin/draft-thinker
+	install -m 644 docs/draft-thinker.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 docs/draft-thinker.yaml.5 $(DESTDIR)$(PREFIX)/share/man/man5/
+	install -m 644 config/draft-thinker.yaml README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/draft-thinker/
+	sed 's|@PREFIX@|$(PREFIX)|g' config/draft-thinker.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/draft-thinker.service
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/draft-thinker $(DESTDIR)$(PREFIX)/share/man/man1/draft-thinker.1 \
+		$(DESTDIR)$(PREFIX)/share/man/man5/draft-thinker.yaml.5 \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/draft-thinker.service
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/draft-thinker
+
+clean:
+	rm -rf build draft-thinker

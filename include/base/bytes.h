@@ -1,0 +1,48 @@
+/*
+ * A view on bytes somebody else owns: pointer and length, never terminated.
+ * An absent value has p == NULL; an empty one has p != NULL and n == 0.
+ */
+#ifndef BASE_BYTES_H
+#define BASE_BYTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct bytes {
+	const char *p; /* borrowed */
+	size_t n;
+};
+
+static inline struct bytes
+bytes_of(const char *text)
+{
+	return (struct bytes){text, text ? strlen(text) : 0};
+}
+
+static inline bool
+bytes_equal(struct bytes a, struct bytes b)
+{
+	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+static inline bool
+bytes_is(struct bytes a, const char *text)
+{
+	return a.p && bytes_equal(a, bytes_of(text));
+}
+
+/*
+ * Reads all of `text` as a decimal number without sign, at most `max`.
+ * False for anything else: empty, a sign, white space, overflow.
+ */
+bool bytes_to_u64(struct bytes text, uint64_t max, uint64_t *out);
+
+/* Reads all of `text`, a number in JSON's grammar, independent of the locale. */
+bool bytes_to_double(struct bytes text, double *out);
+
+/* Is `text` well-formed UTF-8 (no surrogates, no overlong forms, at most U+10FFFF)? */
+bool bytes_is_utf8(struct bytes text);
+
+#endif

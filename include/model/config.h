@@ -1,0 +1,145 @@
+/*
+ * The configuration: one YAML file read into an immutable, reference-counted snapshot. Requests hold
+ * the snapshot they started with; a reload swaps in another.
+ *
+ * The short form (drafter, heavyweight) is turned into the long form (providers, models, routes), so
+ * that the rest of the program knows only one.
+ */
+#ifndef MODEL_CONFIG_H
+#define MODEL_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "score/rule.h"
+#include "score/token.h"
+
+struct config_listen {
+	char *host; /* "*": every interface */
+	uint16_t port;
+};
+
+struct config_server {
+	struct config_listen *listen;
+	size_t listen_count;
+	unsigned workers; /* resolved: at least 1 */
+	unsigned max_connections;
+	uint64_t max_body_bytes;
+	uint32_t read_timeout_ms, write_timeout_ms, idle_timeout_ms;
+	uint32_t drain_timeout_ms, keepalive_interval_ms;
+	char *tls_certificate, *tls_key; /* NULL: plain HTTP */
+};
+
+struct config_header {
+	char *name, *value;
+};
+
+/* How a provider continues a partial assistant turn; NULL in the file: PREFILL_NONE. */
+enum config_prefill { PREFILL_NONE, PREFILL_VLLM, PREFILL_DEEPSEEK, PREFILL_MISTRAL, PREFILL_ANTHROPIC };
+
+struct config_provider {
+	char *name;
+	char *base_url; /* without a trailing slash */
+	char *api_key;  /* NULL: none. Never printed */
+	struct config_header *headers;
+	size_t header_count;
+	uint32_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms;
+	uint32_t timeout_ms; /* total; 0: none */
+	unsigned max_concurrent; /* 0: no limit */
+	unsigned retries;
+	enum config_prefill prefill;
+	bool stream_usage;
+};
+
+struct config_price {
+	bool known;
+	uint64_t input, cached_input, output; /* nano-USD per token, from USD per million tokens × 1000 */
+};
+
+enum {
+	MODEL_CAN_TOOLS = 1 << 0,
+	MODEL_CAN_JSON = 1 << 1,
+	MODEL_CAN_VISION = 1 << 2,
+	MODEL_CAN_LOGPROBS = 1 << 3,
+	MODEL_CAN_EMBEDDINGS = 1 << 4,
+};
+
+struct config_model {
+	char *name;
+	char *upstream_name; /* what the provider calls it */
+	const struct config_provider *provider; /* borrowed from the same snapshot */
+	struct config_price price;
+	bool capabilities_known; /* false: nothing was declared, everything but embeddings is assumed */
+	unsigned capabilities;   /* MODEL_CAN_… */
+	uint64_t context;        /* tokens; 0: not declared */
+};
+
+enum config_on_unscorable { ON_UNSCORABLE_ESCALATE, ON_UNSCORABLE_ACCEPT };
+enum config_on_heavyweight_down { ON_HEAVYWEIGHT_DOWN_FAIL, ON_HEAVYWEIGHT_DOWN_DRAFT };
+
+struct config_entropy {
+	const struct rule_kind *rule;
+	struct rule_options options;
+	unsigned top_logprobs; /* candidates asked for and scored; 1 to 20 */
+	enum entropy_tail tail;
+	enum config_on_unscorable on_unscorable;
+};
+
+enum config_stream_mode { STREAM_HOLD, STREAM_LIVE };
+
+struct config_route {
+	char *name;
+	const struct config_model **drafters;     /* owned array of borrowed models; tried in order */
+	size_t drafter_count;
+	const struct config_model **heavyweights;
+	size_t heavyweight_count;
+	struct config_entropy entropy;
+	enum config_stream_mode stream_mode;
+	enum config_on_heavyweight_down on_heavyweight_down;
+};
+
+enum config_unknown_model { UNKNOWN_MODEL_DEFAULT, UNKNOWN_MODEL_REJECT };
+
+struct config {
+	struct config_server server;
+	struct config_provider *providers;
+	size_t provider_count;
+	struct config_model *models;
+	size_t model_count;
+	struct config_route *routes;
+	size_t route_count;
+	const struct config_route *default_route; /* `auto`, or the first */
+	enum config_unknown_model unknown_model;
+	bool metrics_enabled;
+	char *metrics_path;
+	char *log_file;    /* "-": standard error */
+	char *access_file; /* "-": standard error; NULL: off */
+	unsigned log_level; /* enum log_level */
+	unsigned references; /* atomic */
+};
+
+/* What was found wrong, or is worth a warning: one line each, `FILE:LINE: path.to.key: text`. */
+struct config_report {
+	struct buf errors, warnings;
+	unsigned error_count, warning_count;
+};
+
+void config_report_init(struct config_report *report);
+void config_report_fini(struct config_report *report);
+
+/* Reads a file (path) or a text under a name for messages. NULL when the report has errors; every fault
+ * is reported, not just the first. The result has one reference. path NULL: the built-in defaults. */
+struct config *config_load(const char *path, struct config_report *report);
+struct config *config_parse(const char *name, struct bytes text, struct config_report *report);
+
+struct config *config_ref(struct config *config);
+void config_unref(struct config *config); /* any thread; frees at the last, wiping keys */
+
+/* Looks names up; NULL when unknown. */
+const struct config_route *config_route_find(const struct config *config, const char *name);
+/* By its name under `models`, or as `provider/model` with the provider's own name for the model. */
+const struct config_model *config_model_find(const struct config *config, const char *name);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * The HTTP/1.1 side towards clients: a listener and its connections on one worker. Requests come
+ * whole (head and body), are checked by wire/http_guard before anything else reads them, and are
+ * handed to one handler; the reply is sent whole or piece by piece.
+ *
+ * Errors raised before a handler runs (bad framing, too large, too slow) are answered here, in the
+ * shape of wire/api_error.
+ *
+ * All functions: the worker's thread. The server owns its connections; an http_call is owned by
+ * the server and lent to the handler until http_reply, http_reply_end, http_reply_abort, or until
+ * on_gone is called: after that it must not be touched.
+ */
+#ifndef NET_HTTP_SERVER_H
+#define NET_HTTP_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "net/worker.h"
+
+struct http_server;
+struct http_call;
+
+struct http_header {
+	const char *name;
+	const char *value;
+};
+
+struct http_server_options {
+	size_t max_head_bytes;    /* 431 above */
+	size_t max_body_bytes;    /* 413 above */
+	unsigned max_connections; /* accepting pauses above; 0: no limit */
+	uint32_t read_timeout_ms; /* from a request's first byte (or the accept) to its last; 0: none */
+	uint32_t write_timeout_ms; /* a reply making no progress for so long is dropped; 0: none */
+	uint32_t idle_timeout_ms; /* between requests on a kept-alive connection; 0: none */
+	const char *tls_certificate; /* PEM file, or NULL: plain HTTP */
+	const char *tls_key;
+	/* Called for each answer that the server gave by itself (framing, size, time). May be NULL. */
+	void (*on_refused)(void *arg, int status, const char *why);
+	void *refused_arg;
+};
+
+typedef void http_handler(struct http_call *call, void *arg);
+
+/* NULL with a message in error[size] on failure (TLS files, memory). */
+struct http_server *http_server_new(struct worker *worker, const struct http_server_options *options,
+                                    http_handler *handler, void *arg, char *error, size_t size);
+
+/* Listens on host ("" or "*": every interface, both families where there are two) and port (0: a free
+ * one), with SO_REUSEPORT so that several workers can share it. May be called more than once. */
+bool http_server_listen(struct http_server *server, const char *host, uint16_t port, char *error,
+                        size_t size);
+
+/* The port of the first listener. */
+uint16_t http_server_port(const struct http_server *server);
+
+/* Applies other limits and timeouts to what comes from now on (TLS files are read again). */
+bool http_server_reload(struct http_server *server, const struct http_server_options *options,
+                        char *error, size_t size);
+
+/* Stops accepting, closes idle connections, closes each other one after its reply; on_drained is
+ * called once no connection is left (perhaps at once, but never from inside this call). */
+void http_server_drain(struct http_server *server, void (*on_drained)(void *arg), void *arg);
+
+/* Open connections, and calls lent to the handler. */
+unsigned http_server_connections(const struct http_server *server);
+unsigned http_server_calls(const struct http_server *server);
+
+/* Closes everything at once; each call still lent gets on_gone. */
+void http_server_free(struct http_server *server);
+
+/* The request. All texts are borrowed from the call. */
+const char *http_call_method(const struct http_call *call); /* upper case, e.g. "POST" */
+const char *http_call_path(const struct http_call *call);   /* percent-decoded, without the query */
+const char *http_call_header(const struct http_call *call, const char *name); /* first, or NULL */
+struct bytes http_call_body(struct http_call *call);        /* contiguous */
+const char *http_call_peer(const struct http_call *call);   /* address as text, without the port */
+uint64_t http_call_started_us(const struct http_call *call); /* when its first byte came, monotonic */
+
+/* on_gone: the client left (or the server is being freed) before the reply was complete.
+ * on_drain: what waited for the client fell below the low mark after http_reply_pending exceeded it.
+ * Either may be NULL. */
+void http_call_watch(struct http_call *call, void (*on_gone)(void *arg), void (*on_drain)(void *arg),
+                     void *arg);
+
+/* A whole reply: copies headers and body; adds Content-Length and Date. HEAD gets no body. Ends the call. */
+void http_reply(struct http_call *call, int status, const struct http_header *headers, size_t count,
+                struct bytes body);
+
+/* A reply in pieces: chunked on HTTP/1.1, until the connection closes on HTTP/1.0. */
+void http_reply_begin(struct http_call *call, int status, const struct http_header *headers,
+                      size_t count);
+void http_reply_write(struct http_call *call, struct bytes piece); /* copies */
+size_t http_reply_pending(const struct http_call *call);            /* bytes not yet taken by the kernel */
+void http_reply_end(struct http_call *call);
+
+/* Ends the call by closing the connection after what was written, without the mark of a complete
+ * reply (no last chunk), so that the client can tell that it was cut. */
+void http_reply_abort(struct http_call *call);
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * A worker: one thread's event loop and what hangs off it. Everything a worker owns is touched by
+ * its thread alone; worker_post and worker_stop are the only calls other threads may make.
+ */
+#ifndef NET_WORKER_H
+#define NET_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/log.h"
+
+struct worker;
+struct event_base;
+
+/* log: borrowed. NULL when the loop cannot be made (descriptors, memory). */
+struct worker *worker_new(unsigned index, struct log *log);
+
+/* Frees it after worker_run returned (or before it was called), what was buried included. */
+void worker_free(struct worker *worker);
+
+/* Runs the loop in the calling thread until worker_stop. */
+void worker_run(struct worker *worker);
+
+/* Any thread: ends worker_run after the current turn. */
+void worker_stop(struct worker *worker);
+
+/* Any thread: runs task(arg) on the worker's thread, in the order posted. */
+void worker_post(struct worker *worker, void (*task)(void *arg), void *arg);
+
+unsigned worker_index(const struct worker *worker);
+struct log *worker_log(const struct worker *worker);
+
+/* Monotonic microseconds. */
+uint64_t worker_now_us(struct worker *worker);
+
+/* Calls destroy(p) once the callback now running has returned to the loop: for objects that code on the
+ * stack may still touch. */
+void worker_bury(struct worker *worker, void *p, void (*destroy)(void *p));
+
+/* For the other files of net/ only. */
+struct event_base *worker_base(struct worker *worker);
+
+#endif

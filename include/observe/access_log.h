@@ -1,0 +1,36 @@
+/*
+ * The access log: one JSON line for each request, written at its end. Never a key, never a text of a
+ * prompt or an answer.
+ */
+#ifndef OBSERVE_ACCESS_LOG_H
+#define OBSERVE_ACCESS_LOG_H
+
+#include "base/bytes.h"
+#include "base/log_sink.h"
+
+/* NULL texts and negative numbers are left out of the line. */
+struct access_record {
+	uint64_t time_ms; /* wall clock, at the end */
+	const char *id, *peer, *method, *path;
+	int status;
+	const char *route, *decision, *reason;
+	double score; /* NAN: none */
+	const char *drafter, *heavyweight; /* model names, if asked */
+	const char *model;                 /* that answered */
+	const char *end;   /* how the exchange ended: done, client_gone, upstream_truncated, … */
+	const char *error; /* error type answered */
+	const char *detail; /* upstream failure, a short text without secrets */
+	const char *project_id, *reasoning_effort;
+	bool stream;
+	unsigned attempts;
+	int64_t prompt_tokens, completion_tokens; /* of the answer */
+	bool tokens_estimated;
+	int64_t draft_tokens; /* scored */
+	uint64_t sent_bytes;
+	int64_t duration_us, first_byte_us, draft_us, heavyweight_us, overhead_us;
+};
+
+/* Formats and queues the line. Any thread; sink NULL: nothing. */
+void access_log_write(struct log_sink *sink, const struct access_record *record);
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * A view on the body of POST /v1/chat/completions: validated strictly, read once, and written
+ * out again for an upstream with only the members the gateway owns changed.
+ *
+ * Pure. The view borrows the body and holds no memory of its own.
+ */
+#ifndef WIRE_CHAT_REQUEST_H
+#define WIRE_CHAT_REQUEST_H
+
+#include "wire/api_error.h"
+#include "wire/json_splice.h"
+
+/* The top-level members that the gateway reads, replaces or removes. */
+enum chat_member {
+	CHAT_MODEL,
+	CHAT_MESSAGES,
+	CHAT_STREAM,
+	CHAT_STREAM_OPTIONS,
+	CHAT_LOGPROBS,
+	CHAT_TOP_LOGPROBS,
+	CHAT_N,
+	CHAT_REQUEST_ID, /* this and the next two are for the gateway alone, never forwarded */
+	CHAT_PROJECT_ID,
+	CHAT_FALLBACKS,
+	CHAT_REASONING_EFFORT,
+	CHAT_MEMBER_COUNT,
+};
+
+struct chat_request {
+	struct json_object_span object; /* borrowed, as all ranges below */
+	struct json_slot slots[CHAT_MEMBER_COUNT];
+	char model[256];      /* decoded; empty when absent or null */
+	char request_id[129]; /* decoded; empty when absent */
+	char project_id[65];
+	char reasoning_effort[32];
+	unsigned n;            /* 1 when absent */
+	unsigned top_logprobs; /* what the client asked for; 0 when absent */
+	bool stream;
+	bool include_usage; /* stream_options.include_usage */
+	bool logprobs;      /* the client asked for them */
+	bool has_tools;     /* non-empty `tools` or `functions` */
+	bool wants_audio;   /* `modalities` holds "audio", or `audio` is there */
+	bool has_images;    /* a content part of type image_url */
+	unsigned message_count;
+};
+
+/* Reads and validates the body. False with `error` filled: 400, `param` naming the member as OpenAI
+ * does (`messages`, `messages[2].content`, `temperature`, …). A member the gateway reads that stands
+ * twice is an error too, for the upstream might read the other one. */
+bool chat_request_read(struct chat_request *request, struct bytes body, struct api_error *error);
+
+struct chat_rewrite {
+	const char *model;     /* the upstream's name for the model */
+	bool draft;            /* also set stream, logprobs, top_logprobs and stream_options */
+	unsigned top_logprobs; /* for a draft */
+	bool stream_usage;     /* for a draft: ask for the usage frame */
+};
+
+/* Appends the body for the upstream. Only what chat_rewrite names is replaced or added and only the
+ * gateway's own members are removed; every other byte stays. Failure shows in out->failed. */
+void chat_request_write(const struct chat_request *request, const struct chat_rewrite *rewrite,
+                        struct buf *out);
+
+#endif

@@ -1,0 +1,119 @@
+/*
+ * A strict, allocation-free, one-pass reader of JSON text (RFC 8259) that gives byte ranges
+ * into the text instead of building a tree.
+ *
+ * It is a cursor: the caller walks objects and arrays, takes the values it cares for and skips
+ * the rest; everything passed over is validated (grammar, nesting, UTF-8, no raw control
+ * characters). Escapes are checked, not resolved: \u0000 and lone surrogates are legal. Numbers
+ * are checked, not converted. A fault sticks: every later call returns false, so a walk needs
+ * one check at its end, json_scan_end().
+ *
+ *	json_scan_init(&s, text);
+ *	if (json_enter(&s, JSON_OBJECT)) {
+ *		while (json_next_member(&s, &member)) {
+ *			if (json_key_is(member.key, "model"))
+ *				json_take(&s, &model);
+ *			else
+ *				json_skip(&s);
+ *		}
+ *	}
+ *	if (!json_scan_end(&s)) …;
+ *
+ * Pure; borrowed text must outlive the ranges taken from it.
+ */
+#ifndef WIRE_JSON_SCAN_H
+#define WIRE_JSON_SCAN_H
+
+#include "base/buf.h"
+#include "base/bytes.h"
+
+enum { JSON_DEPTH_MAX = 64 };
+
+enum json_kind {
+	JSON_NONE, /* absent, or a fault */
+	JSON_NULL,
+	JSON_FALSE,
+	JSON_TRUE,
+	JSON_NUMBER,
+	JSON_STRING,
+	JSON_ARRAY,
+	JSON_OBJECT,
+};
+
+enum json_fault {
+	JSON_FAULT_NONE,
+	JSON_FAULT_TRUNCATED, /* the text ends inside a value */
+	JSON_FAULT_SYNTAX,
+	JSON_FAULT_DEPTH, /* nested deeper than JSON_DEPTH_MAX */
+	JSON_FAULT_UTF8,
+	JSON_FAULT_TRAILING, /* something follows the value */
+};
+
+struct json_value {
+	const char *p; /* the value's text; a string's with its quotes */
+	size_t n;
+	enum json_kind kind;
+};
+
+struct json_member {
+	struct bytes key;   /* between the quotes, escapes as they stand */
+	const char *begin;  /* the key's opening quote */
+	const char *before; /* the end of the previous member's value; NULL for the first member */
+	uint32_t index;     /* 0 for the first member */
+};
+
+struct json_scan {
+	const char *begin, *p, *end;
+	uint64_t objects; /* bit d: the container at depth d is an object */
+	const char *last; /* end of the last complete value in the innermost container */
+	uint32_t depth;
+	uint32_t count; /* internal: members or elements begun in the innermost container */
+	bool fresh;     /* internal: a container was just entered */
+	enum json_fault fault;
+	/* An implementation may add what it needs to restore `last` and `count` of outer containers. */
+	uint32_t counts[JSON_DEPTH_MAX + 1];
+};
+
+void json_scan_init(struct json_scan *s, struct bytes text);
+
+/* The kind of the value that comes next, from its first byte; JSON_NONE at a fault. */
+enum json_kind json_peek(struct json_scan *s);
+
+/* Enters the next value, which must be of `kind` (object or array). Any other kind is left
+ * where it stands and gives false without a fault, so the caller may skip it. */
+bool json_enter(struct json_scan *s, enum json_kind kind);
+
+/* In an object: moves to the next member, its value being next. False at the closing brace,
+ * which it consumes, and at a fault. */
+bool json_next_member(struct json_scan *s, struct json_member *member);
+
+/* In an array: false at the closing bracket, which it consumes, and at a fault. */
+bool json_next_element(struct json_scan *s);
+
+/* Takes the next value whole, validating all of it. False only at a fault. */
+bool json_take(struct json_scan *s, struct json_value *value);
+bool json_skip(struct json_scan *s);
+
+/* True when the text was one valid value with nothing but white space after it. */
+bool json_scan_end(struct json_scan *s);
+
+/* Where the fault is, as an offset in the text, and what it is, for a message. */
+size_t json_scan_offset(const struct json_scan *s);
+const char *json_fault_text(enum json_fault fault);
+
+/* Does a member key, escapes resolved, equal `name` (ASCII)? */
+bool json_key_is(struct bytes key, const char *name);
+
+/* Is it a string whose value, escapes resolved, equals `text` (ASCII)? */
+bool json_string_is(struct json_value value, const char *text);
+
+/* Appends the string's value, escapes resolved, as UTF-8; a lone surrogate becomes U+FFFD. */
+void json_string_decode(struct json_value value, struct buf *out);
+
+/* A number as a double; false when it is not a number. */
+bool json_to_double(struct json_value value, double *out);
+
+/* A number that is a non-negative integer however it is spelled (5, 5.0, 5e0), at most `max`. */
+bool json_to_u64(struct json_value value, uint64_t max, uint64_t *out);
+
+#endif
