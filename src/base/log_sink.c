@@ -172,41 +172,28 @@ write_notice(struct log_sink *sink, bool json, const char *event, const char *ke
 	return write_bytes(sink, line, (size_t)n) == (size_t)n;
 }
 
-static void
-count_loss(struct log_sink *sink, uint64_t lines)
-{
-	if (lines == 0)
-		return;
-	atomic_fetch_add_explicit(&sink->dropped, lines, memory_order_relaxed);
-	pthread_mutex_lock(&sink->mutex);
-	sink->unreported += lines;
-	pthread_mutex_unlock(&sink->mutex);
-}
-
-static void
+/* Writes the writer's own chunk; how many lines of it were lost. */
+static uint64_t
 write_own(struct log_sink *sink)
 {
 	size_t written = 0;
+	uint64_t lost;
 
 	if (!sink->torn || write_bytes(sink, "\n", 1) == 1)
 		written = write_bytes(sink, sink->own.p, sink->own.n);
-	count_loss(sink, lines_in(sink->own.p + written, sink->own.n - written));
+	lost = lines_in(sink->own.p + written, sink->own.n - written);
 	sink->own.n = 0;
+	atomic_fetch_add_explicit(&sink->dropped, lost, memory_order_relaxed);
 	pthread_mutex_lock(&sink->mutex);
 	sink->writing_bytes = 0;
+	sink->unreported += lost;
 	pthread_mutex_unlock(&sink->mutex);
+	return lost;
 }
 
 static void
-report_loss(struct log_sink *sink)
+report_loss(struct log_sink *sink, uint64_t lines, bool json)
 {
-	uint64_t lines;
-	bool json;
-
-	pthread_mutex_lock(&sink->mutex);
-	lines = sink->unreported;
-	json = sink->json;
-	pthread_mutex_unlock(&sink->mutex);
 	if (lines == 0 || (sink->torn && write_bytes(sink, "\n", 1) != 1) ||
 	    !write_notice(sink, json, "lines_dropped", "count", lines))
 		return;
@@ -272,6 +259,7 @@ run_writer(void *arg)
 
 	while (!closing) {
 		struct chunk chunk;
+		uint64_t lost;
 		bool reopening, json;
 
 		pthread_mutex_lock(&sink->mutex);
@@ -280,6 +268,7 @@ run_writer(void *arg)
 		sink->queued = sink->own;
 		sink->own = chunk;
 		sink->writing_bytes = chunk.n;
+		lost = sink->unreported; /* all of them after the chunk's lines */
 		reopening = sink->reopen_wanted;
 		sink->reopen_wanted = false;
 		closing = sink->deadline_us != 0;
@@ -287,8 +276,8 @@ run_writer(void *arg)
 		pthread_mutex_unlock(&sink->mutex);
 		if (reopening)
 			reopen(sink, json);
-		write_own(sink);
-		report_loss(sink);
+		lost += write_own(sink);
+		report_loss(sink, lost, json);
 	}
 	pthread_mutex_lock(&sink->mutex);
 	sink->finished = true;
