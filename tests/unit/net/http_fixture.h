@@ -27,6 +27,8 @@
 #include "net/worker.h"
 #include "unit.h"
 
+struct job;
+
 struct fixture {
 	struct http_server_options options;
 	struct worker *worker;
@@ -35,6 +37,7 @@ struct fixture {
 	bool running;
 	uint16_t port;
 	char error[256];
+	struct job *last; /* of the server's thread */
 	/* What the handler saw; written by the server's thread. */
 	atomic_int requests, held, gone, drains, refused, refused_status, drained;
 	atomic_ullong gone_us, written, age_us;
@@ -119,7 +122,16 @@ job_start(struct fixture *f, struct http_call *call, unsigned long pieces, size_
 		http_reply_begin(call, 200, &fixture_text, 1);
 		timer_arm_ms(job->timer, 0);
 	}
+	f->last = job;
 	atomic_fetch_add(&f->held, 1);
+}
+
+/* For fixture_do: answers the last call of /hold. */
+static inline void
+job_release(struct fixture *f)
+{
+	http_reply(f->last->call, 200, &fixture_text, 1, bytes_of("released"));
+	job_free(f->last);
 }
 
 static inline void
