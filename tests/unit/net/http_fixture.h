@@ -28,6 +28,7 @@
 #include "unit.h"
 
 struct job;
+struct log;
 
 struct fixture {
 	struct http_server_options options;
@@ -37,6 +38,7 @@ struct fixture {
 	bool running;
 	uint16_t port;
 	char error[256];
+	struct log *log;  /* borrowed; may be NULL */
 	struct job *last; /* of the server's thread */
 	/* What the handler saw; written by the server's thread. */
 	atomic_int requests, held, gone, drains, refused, refused_status, drained;
@@ -218,7 +220,7 @@ fixture_init(struct fixture *f)
 static inline void
 fixture_listen(struct fixture *f, const char *host)
 {
-	f->worker = worker_new(0, NULL);
+	f->worker = worker_new(0, f->log);
 	ck_assert_ptr_nonnull(f->worker);
 	f->server = http_server_new(f->worker, &f->options, fixture_handle, f, f->error,
 	                            sizeof(f->error));
