@@ -309,7 +309,8 @@ START_TEST(test_reload_changes_limits_of_open_connections_too)
 	hear_until(fd, out, sizeof(out), "hello");
 	f.options.max_body_bytes = 20;
 	fixture_do(&f, do_reload);
-	ck_assert(say(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n012345678901234"));
+	ck_assert(say(
+	        fd, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n012345678901234"));
 	hear_until(fd, out, sizeof(out), "012345678901234");
 	f.options.idle_timeout_ms = 100;
 	fixture_do(&f, do_reload);
@@ -328,8 +329,8 @@ START_TEST(test_two_servers_share_a_port)
 	fixture_start(&a);
 	fixture_init(&b);
 	fixture_listen(&b, "127.0.0.1");
-	ck_assert_msg(http_server_listen(b.server, "127.0.0.1", a.port, b.error, sizeof(b.error)), "%s",
-	              b.error);
+	ck_assert_msg(http_server_listen(b.server, "127.0.0.1", a.port, b.error, sizeof(b.error)),
+	              "%s", b.error);
 	fixture_run(&b);
 	for (int i = 0; i < 64 && !(a.requests && b.requests); i++)
 		ask(&a, GET_CLOSE("/hello"), out, sizeof(out));
