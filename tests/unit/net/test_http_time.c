@@ -144,7 +144,7 @@ START_TEST(test_a_client_that_leaves_during_a_call_is_noticed_within_50_ms)
 	usleep(20000);
 	ck_assert_int_eq(f.gone, 4);
 	ck_assert_int_eq(f.requests, 4);
-	ck_assert_uint_eq(http_server_calls(f.server), 0);
+	ck_assert_uint_eq(fixture_calls(&f), 0);
 	fixture_stop(&f);
 }
 END_TEST
