@@ -386,7 +386,7 @@ on_owned_event(struct bufferevent *bev, short what, void *arg)
 	if (what == BEV_EVENT_CONNECTED)
 		return;
 	/* A client may close its half once it sent all; it still gets a reply that is complete. */
-	if ((what & BEV_EVENT_EOF) && conn->state == HTTP_CONN_FLUSH) {
+	if (what == (BEV_EVENT_READING | BEV_EVENT_EOF) && conn->state == HTTP_CONN_FLUSH) {
 		conn->eof = true;
 		bufferevent_enable(bev, EV_WRITE);
 		return;
