@@ -105,10 +105,10 @@ struct http_fetch {
 	uint64_t armed_us;  /* when `timer` fires; 0: not armed */
 
 	size_t head_bytes;
-	long new_connections;           /* counted in client->connects */
-	enum http_fetch_result verdict; /* ours, over libcurl's; OK: none */
-	enum http_fetch_result result;  /* once ended */
-	char error[CURL_ERROR_SIZE];    /* why, in words */
+	long new_connections;          /* counted in client->connects */
+	const char *refusal;           /* why we broke the response off, or NULL */
+	enum http_fetch_result result; /* once ended */
+	char error[CURL_ERROR_SIZE];   /* why, in words */
 };
 
 /* http_client.c; attach and detach with libcurl off the stack */

@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "net/http_client_private.h"
@@ -149,8 +150,7 @@ on_deadline(void *arg)
 static size_t
 fetch_refuse(struct http_fetch *fetch, const char *why)
 {
-	snprintf(fetch->error, sizeof(fetch->error), "%s", why);
-	fetch->verdict = HTTP_FETCH_PROTOCOL;
+	fetch->refusal = why;
 	return 0;
 }
 
@@ -344,7 +344,9 @@ http_fetch_header(struct http_fetch *fetch, const char *name)
 	if (header->amount > 1 && curl_easy_header(easy, name, header->amount - 1, CURLH_HEADER, -1,
 	                                           &header) != CURLHE_OK)
 		return NULL;
-	return header->value;
+	/* WORKAROUND(curl-7.88): it leaves the line's end in an empty value.
+	 * Test: header_is_the_last_of_its_name_in_any_case. */
+	return header->value + strspn(header->value, "\r\n");
 }
 
 struct http_fetch_times

@@ -126,10 +126,12 @@ error_clean(char *text)
 enum http_fetch_result
 result_of(struct http_fetch *fetch, CURLcode code)
 {
-	enum http_fetch_result result = fetch->verdict;
+	enum http_fetch_result result;
 
-	if (result != HTTP_FETCH_OK)
-		return result; /* explained where it was found */
+	if (fetch->refusal) {
+		snprintf(fetch->error, sizeof(fetch->error), "%s", fetch->refusal);
+		return HTTP_FETCH_PROTOCOL;
+	}
 	result = result_of_code(fetch, code);
 	if (http_fetch_result_is_timeout(result))
 		result_explain_timeout(fetch, result);

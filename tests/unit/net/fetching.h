@@ -34,7 +34,7 @@ struct tape {
 	struct fetching *f;
 	struct http_fetch *fetch; /* NULL once it is gone */
 	int heads, status, pieces, ends;
-	size_t largest;
+	size_t largest, header_bytes;
 	struct buf body;
 	enum http_fetch_result result;
 	char detail[256], header[256];
@@ -145,6 +145,7 @@ on_tape_end(void *arg, struct http_fetch *fetch, enum http_fetch_result result, 
 	ck_assert_msg(result == HTTP_FETCH_OK || detail[0], "an end without a reason");
 	snprintf(tape->detail, sizeof(tape->detail), "%s", detail);
 	snprintf(tape->header, sizeof(tape->header), "%s", value ? value : "(none)");
+	tape->header_bytes = value ? strlen(value) : 0;
 	tape->times = http_fetch_times(fetch);
 	if (tape->at_end)
 		tape->at_end(tape);

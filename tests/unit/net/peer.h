@@ -12,6 +12,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +33,9 @@ struct peer {
 	void *arg;     /* for the script */
 	char *request; /* the last one, terminated */
 	size_t request_bytes, head_bytes;
+	atomic_bool stop;
 	int accepts, requests;
-	long ended_ms; /* for scripts that measure an end; -1: it did not come */
+	uint64_t ended_us; /* when the other side closed or reset; 0: it did not */
 };
 
 static inline void *
@@ -55,7 +57,7 @@ peer_listen(struct peer *peer)
 	struct sockaddr_in address = {.sin_family = AF_INET};
 	socklen_t size = sizeof(address);
 
-	*peer = (struct peer){.fd = -1, .ended_ms = -1};
+	*peer = (struct peer){.fd = -1};
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	peer->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (peer->listener < 0 ||
@@ -188,18 +190,53 @@ peer_reset(struct peer *peer)
 	peer_close(peer);
 }
 
-/* Reads until the other side closes or resets, and notes how long that took since since_us. */
-static inline void
-peer_await_end(struct peer *peer, uint64_t since_us)
+/* Reads until the other side closes or resets. */
+static inline bool
+peer_await_end(struct peer *peer)
 {
-	char sink[4096];
+	char sink[65536];
 
 	while (peer_wait(peer->fd, POLLIN, PEER_PATIENCE_MS)) {
 		if (recv(peer->fd, sink, sizeof(sink), 0) > 0)
 			continue;
-		peer->ended_ms = (long)((clock_now_us() - since_us) / 1000);
-		return;
+		peer->ended_us = clock_now_us();
+		return true;
 	}
+	return false;
+}
+
+/* Accepts, reads a request, sends the answer and waits for the other side's end. */
+static inline void
+script_answer_and_await_end(struct peer *peer)
+{
+	if (peer_serve(peer, peer->arg))
+		peer_await_end(peer);
+}
+
+/* The same, but closes at once. */
+static inline void
+script_answer_and_close(struct peer *peer)
+{
+	peer_serve(peer, peer->arg);
+}
+
+/* One answer to each request of each connection, until accepting takes too long or peer->stop. */
+static inline void
+script_answer_always(struct peer *peer)
+{
+	while (!atomic_load(&peer->stop) && peer_accept(peer)) {
+		while (peer_read_request(peer) && peer_send(peer, peer->arg))
+			;
+	}
+}
+
+/* Ends script_answer_always. */
+static inline void
+peer_stop(struct peer *peer)
+{
+	atomic_store(&peer->stop, true);
+	shutdown(peer->listener, SHUT_RDWR);
+	peer_join(peer);
 }
 
 #endif
