@@ -149,7 +149,7 @@ handle_models(struct service *service, struct http_call *call)
 		                                           "draft-thinker"));
 	for (size_t i = 0; i < config->model_count; i++)
 		json_array_append_new(list, model_document(service->plan, config->models[i].name,
-		                                           config->models[i].provider->name));
+		                                           config->models[i].provider->label));
 	endpoint_reply_json(service, call,
 	                    json_pack("{s:s, s:o}", "object", "list", "data", list));
 }
@@ -167,7 +167,7 @@ handle_model(struct service *service, struct http_call *call)
 		endpoint_reply_json(service, call,
 		                    model_document(service->plan, id,
 		                                   route ? "draft-thinker"
-		                                         : model->provider->name));
+		                                         : model->provider->label));
 		return;
 	}
 	api_error_set(&error, 404, "model", "model_not_found",

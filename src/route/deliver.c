@@ -37,7 +37,7 @@ headers_fill(struct deliver_headers *headers, const struct deliver_facts *facts)
 	         (unsigned long long)(facts->duration_us / 1000));
 	headers_add(headers, "X-Request-Duration-Ms", headers->duration);
 	if (facts->model) {
-		headers_add(headers, "x-gateway-provider", facts->model->provider->name);
+		headers_add(headers, "x-gateway-provider", facts->model->provider->label);
 		headers_add(headers, "x-gateway-model", facts->model->upstream_name);
 	}
 	snprintf(headers->attempts, sizeof(headers->attempts), "%u", facts->attempts);
