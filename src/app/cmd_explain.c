@@ -19,15 +19,18 @@
 #include "route/leg.h"
 
 static const char usage[] =
-	"usage: draft-thinker explain [-c FILE] [--route NAME] [--json] [--color WHEN] PROMPT\n"
-	"\n"
-	"Sends PROMPT to the drafter of a route and prints the draft with each token coloured by its\n"
-	"entropy, the running score, and the verdict. Nothing is sent to the heavyweight.\n"
-	"\n"
-	"  -c, --config FILE  configuration (default: config/draft-thinker.yaml, else built-in defaults)\n"
-	"  --route NAME       the route whose drafter and rule are used (default: the default route)\n"
-	"  --json             one JSON document instead of text\n"
-	"  --color WHEN       auto (default), always or never\n";
+        "usage: draft-thinker explain [-c FILE] [--route NAME] [--json] [--color WHEN] PROMPT\n"
+        "\n"
+        "Sends PROMPT to the drafter of a route and prints the draft with each token coloured by "
+        "its\n"
+        "entropy, the running score, and the verdict. Nothing is sent to the heavyweight.\n"
+        "\n"
+        "  -c, --config FILE  configuration (default: config/draft-thinker.yaml, else built-in "
+        "defaults)\n"
+        "  --route NAME       the route whose drafter and rule are used (default: the default "
+        "route)\n"
+        "  --json             one JSON document instead of text\n"
+        "  --color WHEN       auto (default), always or never\n";
 
 struct explained_token {
 	char *text; /* owned; decoded */
@@ -63,10 +66,10 @@ explain_token(struct explain *e, const struct chat_token *token)
 	buf_init(&text, 0);
 	json_string_decode(token->text, &text);
 	*out = (struct explained_token){
-		.text = mem_copy(buf_bytes(&text)),
-		.logprob = token->logprob,
-		.entropy_bits = draft_token_entropy(&e->route->entropy, token),
-		.skipped = !draft_token_counts(token),
+	        .text = mem_copy(buf_bytes(&text)),
+	        .logprob = token->logprob,
+	        .entropy_bits = draft_token_entropy(&e->route->entropy, token),
+	        .skipped = !draft_token_counts(token),
 	};
 	buf_fini(&text);
 	if (!out->skipped && isnan(out->entropy_bits))
@@ -131,7 +134,7 @@ explain_color(const struct explain *e, double entropy_bits)
 		return "\033[33m"; /* near it: yellow */
 	if (part > 0.4)
 		return "\033[36m"; /* some doubt: cyan */
-	return "\033[32m"; /* sure: green */
+	return "\033[32m";         /* sure: green */
 }
 
 /* Prints a token's text with control characters made harmless; `visible` also marks line ends. */
@@ -186,8 +189,8 @@ explain_print(const struct explain *e)
 		else if (isnan(token->entropy_bits))
 			printf("%7s  ", "none");
 		else
-			printf("%s%7.3f%s  ", explain_color(e, token->entropy_bits), token->entropy_bits,
-			       end);
+			printf("%s%7.3f%s  ", explain_color(e, token->entropy_bits),
+			       token->entropy_bits, end);
 		if (isnan(token->mean_bits))
 			printf("%7s  ", "");
 		else
@@ -198,7 +201,8 @@ explain_print(const struct explain *e)
 		putchar('\n');
 	}
 	explain_verdict(e, &decision, &reason);
-	printf("\nroute %s, drafter %s, rule %s: threshold %g bits, the first %u tokens one by one, "
+	printf("\nroute %s, drafter %s, rule %s: threshold %g bits, the first %u tokens one by "
+	       "one, "
 	       "then the mean of %u\n",
 	       e->route->name, leg_model(e->leg)->upstream_name, e->route->entropy.rule->name,
 	       e->rule.options.threshold, e->rule.options.early_exit_count,
@@ -245,7 +249,8 @@ explain_print_json(const struct explain *e)
 		buf_add_text(&out, i ? ",\n{\"text\":" : "\n{\"text\":");
 		buf_add_json_string(&out, bytes_of(token->text));
 		json_add_number(&out, "logprob", token->logprob);
-		json_add_number(&out, "entropy", token->skipped ? (double)NAN : token->entropy_bits);
+		json_add_number(&out, "entropy",
+		                token->skipped ? (double)NAN : token->entropy_bits);
 		json_add_number(&out, "window", token->mean_bits);
 		buf_add_text(&out, "}");
 	}
@@ -265,7 +270,7 @@ explain_start(struct explain *e, struct plan *plan, const char *prompt)
 	struct chat_rewrite rewrite = {model->upstream_name, true, e->route->entropy.top_logprobs,
 	                               model->provider->stream_usage};
 	struct leg_spec spec = {
-		.role = CASCADE_DRAFT, .model = model, .plan = plan, .stream = true};
+	        .role = CASCADE_DRAFT, .model = model, .plan = plan, .stream = true};
 	struct api_error error;
 	struct buf body;
 	bool read;
@@ -359,12 +364,10 @@ explain_with_config(struct explain *e, const char *path, const char *route, cons
 int
 command_explain(int argc, char **argv)
 {
-	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-	                                        {"route", required_argument, NULL, 'r'},
-	                                        {"json", no_argument, NULL, 'j'},
-	                                        {"color", required_argument, NULL, 'C'},
-	                                        {"help", no_argument, NULL, 'h'},
-	                                        {0}};
+	static const struct option options[] = {
+	        {"config", required_argument, NULL, 'c'}, {"route", required_argument, NULL, 'r'},
+	        {"json", no_argument, NULL, 'j'},         {"color", required_argument, NULL, 'C'},
+	        {"help", no_argument, NULL, 'h'},         {0}};
 	struct explain e = {.color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR")};
 	const char *path = command_default_config(), *route = NULL;
 	int option;

@@ -19,15 +19,17 @@
 #include "base/clock.h"
 #include "net/http_client.h"
 
-static const char usage[] =
-	"usage: draft-thinker [-c FILE]\n"
-	"\n"
-	"Runs the gateway in the foreground. Without -c the file is config/draft-thinker.yaml if there is\n"
-	"one, else built-in defaults.\n"
-	"\n"
-	"Signals: SIGTERM, SIGINT  drain: finish what runs within server.drain_timeout; again: stop at once\n"
-	"         SIGHUP           read the file again; a bad file is reported and the old one stays\n"
-	"         SIGUSR1          reopen the log files\n";
+static const char usage[] = "usage: draft-thinker [-c FILE]\n"
+                            "\n"
+                            "Runs the gateway in the foreground. Without -c the file is "
+                            "config/draft-thinker.yaml if there is\n"
+                            "one, else built-in defaults.\n"
+                            "\n"
+                            "Signals: SIGTERM, SIGINT  drain: finish what runs within "
+                            "server.drain_timeout; again: stop at once\n"
+                            "         SIGHUP           read the file again; a bad file is reported "
+                            "and the old one stays\n"
+                            "         SIGUSR1          reopen the log files\n";
 
 struct run {
 	const char *path; /* NULL: built-in defaults */
@@ -100,8 +102,8 @@ run_reload(struct run *run)
 	log_report(log, LOG_LEVEL_WARN, &report.warnings);
 	if (!config) {
 		log_report(log, LOG_LEVEL_ERROR, &report.errors);
-		log_event(log, LOG_LEVEL_ERROR, "reload_failed", "errors=%u kept=\"the old configuration\"",
-		          report.error_count);
+		log_event(log, LOG_LEVEL_ERROR, "reload_failed",
+		          "errors=%u kept=\"the old configuration\"", report.error_count);
 	} else if (!gateway_reload(run->gateway, config, error, sizeof(error))) {
 		log_event(log, LOG_LEVEL_ERROR, "reload_failed", "%s", error);
 	} else {
@@ -206,7 +208,7 @@ int
 command_run(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {0}};
+	        {"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {0}};
 	struct run run = {.path = command_default_config()};
 	int option;
 

@@ -28,23 +28,23 @@ endpoint_log(struct service *service, struct http_call *call, int status, const 
 {
 	uint64_t now_us = worker_now_us(service->worker);
 	struct access_record record = {
-		.time_ms = clock_wall_ms(),
-		.peer = call ? http_call_peer(call) : NULL,
-		.method = call ? http_call_method(call) : NULL,
-		.path = call ? http_call_path(call) : NULL,
-		.status = status,
-		.score = (double)NAN,
-		.end = error ? "error" : "done",
-		.error = error,
-		.prompt_tokens = -1,
-		.completion_tokens = -1,
-		.draft_tokens = -1,
-		.sent_bytes = sent_bytes,
-		.duration_us = call ? (int64_t)(now_us - http_call_started_us(call)) : -1,
-		.first_byte_us = -1,
-		.draft_us = -1,
-		.heavyweight_us = -1,
-		.overhead_us = -1,
+	        .time_ms = clock_wall_ms(),
+	        .peer = call ? http_call_peer(call) : NULL,
+	        .method = call ? http_call_method(call) : NULL,
+	        .path = call ? http_call_path(call) : NULL,
+	        .status = status,
+	        .score = (double)NAN,
+	        .end = error ? "error" : "done",
+	        .error = error,
+	        .prompt_tokens = -1,
+	        .completion_tokens = -1,
+	        .draft_tokens = -1,
+	        .sent_bytes = sent_bytes,
+	        .duration_us = call ? (int64_t)(now_us - http_call_started_us(call)) : -1,
+	        .first_byte_us = -1,
+	        .draft_us = -1,
+	        .heavyweight_us = -1,
+	        .overhead_us = -1,
 	};
 
 	access_log_write(service->access, &record);
@@ -150,8 +150,7 @@ handle_models(struct service *service, struct http_call *call)
 	for (size_t i = 0; i < config->model_count; i++)
 		json_array_append_new(list, model_document(service->plan, config->models[i].name,
 		                                           config->models[i].provider->label));
-	endpoint_reply_json(service, call,
-	                    json_pack("{s:s, s:o}", "object", "list", "data", list));
+	endpoint_reply_json(service, call, json_pack("{s:s, s:o}", "object", "list", "data", list));
 }
 
 static void
@@ -164,10 +163,10 @@ handle_model(struct service *service, struct http_call *call)
 	struct api_error error;
 
 	if (route || model) {
-		endpoint_reply_json(service, call,
-		                    model_document(service->plan, id,
-		                                   route ? "draft-thinker"
-		                                         : model->provider->label));
+		endpoint_reply_json(
+		        service, call,
+		        model_document(service->plan, id,
+		                       route ? "draft-thinker" : model->provider->label));
 		return;
 	}
 	api_error_set(&error, 404, "model", "model_not_found",
@@ -198,12 +197,12 @@ handle_metrics(struct service *service, struct http_call *call)
 /* ---------------------------------------------------------------- the table */
 
 static const struct endpoint endpoints[] = {
-	{"/v1/chat/completions", false, "POST", exchange_begin},
-	{"/v1/models", false, "GET, HEAD", handle_models},
-	{"/v1/models/", true, "GET, HEAD", handle_model},
-	{"/health", false, "GET, HEAD", handle_ready},
-	{"/health/live", false, "GET, HEAD", handle_live},
-	{"/health/ready", false, "GET, HEAD", handle_ready},
+        {"/v1/chat/completions", false, "POST", exchange_begin},
+        {"/v1/models", false, "GET, HEAD", handle_models},
+        {"/v1/models/", true, "GET, HEAD", handle_model},
+        {"/health", false, "GET, HEAD", handle_ready},
+        {"/health/live", false, "GET, HEAD", handle_live},
+        {"/health/ready", false, "GET, HEAD", handle_ready},
 };
 
 static const struct endpoint *

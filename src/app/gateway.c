@@ -52,16 +52,16 @@ server_options(const struct config *config, unsigned workers, struct station *st
 	const struct config_server *server = &config->server;
 
 	return (struct http_server_options){
-		.max_head_bytes = GATEWAY_HEAD_MAX_BYTES,
-		.max_body_bytes = server->max_body_bytes,
-		.max_connections = (server->max_connections + workers - 1) / workers,
-		.read_timeout_ms = server->read_timeout_ms,
-		.write_timeout_ms = server->write_timeout_ms,
-		.idle_timeout_ms = server->idle_timeout_ms,
-		.tls_certificate = server->tls_certificate,
-		.tls_key = server->tls_key,
-		.on_refused = endpoints_refused,
-		.refused_arg = &station->service,
+	        .max_head_bytes = GATEWAY_HEAD_MAX_BYTES,
+	        .max_body_bytes = server->max_body_bytes,
+	        .max_connections = (server->max_connections + workers - 1) / workers,
+	        .read_timeout_ms = server->read_timeout_ms,
+	        .write_timeout_ms = server->write_timeout_ms,
+	        .idle_timeout_ms = server->idle_timeout_ms,
+	        .tls_certificate = server->tls_certificate,
+	        .tls_key = server->tls_key,
+	        .on_refused = endpoints_refused,
+	        .refused_arg = &station->service,
 	};
 }
 
@@ -73,7 +73,7 @@ station_open(struct gateway *gateway, struct station *station, unsigned index, c
 {
 	struct http_client_options client = {.max_idle_connections = GATEWAY_IDLE_CONNECTIONS};
 	struct http_server_options server =
-		server_options(gateway->plan->config, gateway->station_count, station);
+	        server_options(gateway->plan->config, gateway->station_count, station);
 	struct service *service = &station->service;
 
 	station->gateway = gateway;
@@ -89,8 +89,8 @@ station_open(struct gateway *gateway, struct station *station, unsigned index, c
 		snprintf(error, size, "cannot make worker %u: %s", index, strerror(errno));
 		return false;
 	}
-	station->server = http_server_new(service->worker, &server, endpoints_handle, service,
-	                                  error, size);
+	station->server =
+	        http_server_new(service->worker, &server, endpoints_handle, service, error, size);
 	return station->server != NULL;
 }
 
@@ -197,7 +197,7 @@ on_station_reload(void *arg)
 	struct reload *reload = arg;
 	struct station *station = reload->station;
 	struct http_server_options options =
-		server_options(reload->plan->config, station->gateway->station_count, station);
+	        server_options(reload->plan->config, station->gateway->station_count, station);
 	char error[256];
 
 	if (!http_server_reload(station->server, &options, error, sizeof(error)))

@@ -5,22 +5,23 @@
 #include "app/commands.h"
 
 static const char usage[] =
-	"usage: draft-thinker [-c FILE]                run the gateway\n"
-	"       draft-thinker check [-c FILE]          validate the configuration\n"
-	"       draft-thinker simulate [OPTION…]       run a model server to try things on\n"
-	"       draft-thinker explain [OPTION…] PROMPT  show how a draft is scored\n"
-	"       draft-thinker --version | --help\n"
-	"\n"
-	"Without -c the file is config/draft-thinker.yaml if there is one, else built-in defaults.\n"
-	"Every command has --help. Manual: draft-thinker(1), draft-thinker.yaml(5).\n";
+        "usage: draft-thinker [-c FILE]                run the gateway\n"
+        "       draft-thinker check [-c FILE]          validate the configuration\n"
+        "       draft-thinker simulate [OPTION…]       run a model server to try things on\n"
+        "       draft-thinker explain [OPTION…] PROMPT  show how a draft is scored\n"
+        "       draft-thinker --version | --help\n"
+        "\n"
+        "Without -c the file is config/draft-thinker.yaml if there is one, else built-in "
+        "defaults.\n"
+        "Every command has --help. Manual: draft-thinker(1), draft-thinker.yaml(5).\n";
 
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{"check", command_check},
-	{"simulate", command_simulate},
-	{"explain", command_explain},
+        {"check", command_check},
+        {"simulate", command_simulate},
+        {"explain", command_explain},
 };
 
 const char *

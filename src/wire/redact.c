@@ -76,10 +76,11 @@ redact(struct bytes text, const char *key, size_t max, struct buf *out)
 			buf_add(out, p, 1);
 		p++;
 	}
-	/* "[redacted]" may have gone past the limit, and a character may have been cut in two. */
+	/* "[redacted]" may have gone past the limit. */
 	if (out->n - first > max)
 		out->n = first + max;
-	if (p < end) {
+	/* A character may have been cut in two: its beginning goes too. */
+	if (p < end && ((unsigned char)*p & 0xC0) == 0x80) {
 		while (out->n > first && ((unsigned char)out->p[out->n - 1] & 0xC0) == 0x80)
 			out->n--;
 		if (out->n > first && (unsigned char)out->p[out->n - 1] >= 0xC0)
