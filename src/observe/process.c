@@ -53,8 +53,9 @@ add_memory(struct buf *out)
 		return;
 	exposition_add_head(out, "process_resident_memory_bytes", "gauge",
 	                    "Resident memory size in bytes.");
-	buf_add_format(out, "process_resident_memory_bytes %llu\n",
-	               (unsigned long long)(pages * (uint64_t)sysconf(_SC_PAGESIZE)));
+	buf_add_text(out, "process_resident_memory_bytes ");
+	buf_add_u64(out, pages * (uint64_t)sysconf(_SC_PAGESIZE));
+	buf_add(out, "\n", 1);
 }
 
 static void
