@@ -54,6 +54,9 @@ struct http_server *http_server_new(struct worker *worker, const struct http_ser
 bool http_server_listen(struct http_server *server, const char *host, uint16_t *port, char *error,
                         size_t size);
 
+/* The port of the first listener. */
+uint16_t http_server_port(const struct http_server *server);
+
 /* Applies other limits and timeouts to what comes from now on (TLS files are read again). */
 bool http_server_reload(struct http_server *server, const struct http_server_options *options,
                         char *error, size_t size);
