@@ -1,0 +1,229 @@
+/*
+ * The meaning of values that the scanner has validated: strings without their escapes, numbers.
+ *
+ * All of it relies on that: a string's text is well-formed, with its quotes; a number's is in JSON's
+ * grammar.
+ */
+#include "wire/json_scan.h"
+
+static unsigned
+hex_digit(char c)
+{
+	if (c <= '9')
+		return (unsigned)(c - '0');
+	return (unsigned)((c | 0x20) - 'a') + 10;
+}
+
+/* The code unit of a \uXXXX escape whose first digit is at p. */
+static unsigned
+code_unit(const char *p)
+{
+	return hex_digit(p[0]) << 12 | hex_digit(p[1]) << 8 | hex_digit(p[2]) << 4 |
+	       hex_digit(p[3]);
+}
+
+/* The code point of the escape whose backslash is at *p, which is moved past it. */
+static uint32_t
+take_escape(const char **p, const char *end)
+{
+	const char *q = *p + 2;
+	unsigned unit, low;
+
+	*p = q;
+	switch (q[-1]) {
+	case 'b': return '\b';
+	case 'f': return '\f';
+	case 'n': return '\n';
+	case 'r': return '\r';
+	case 't': return '\t';
+	case 'u': break;
+	default: return (unsigned char)q[-1];
+	}
+	unit = code_unit(q);
+	*p = q += 4;
+	if (unit < 0xD800 || unit > 0xDFFF)
+		return unit;
+	if (unit < 0xDC00 && end - q >= 6 && q[0] == '\\' && q[1] == 'u') {
+		low = code_unit(q + 2);
+		if (low >= 0xDC00 && low <= 0xDFFF) {
+			*p = q + 6;
+			return 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
+		}
+	}
+	return 0xFFFD;
+}
+
+/* Writes the UTF-8 form; gives its length. */
+static size_t
+encode_utf8(char text[4], uint32_t c)
+{
+	size_t n = 0;
+
+	if (c < 0x80) {
+		text[n++] = (char)c;
+	} else if (c < 0x800) {
+		text[n++] = (char)(0xC0 | c >> 6);
+		text[n++] = (char)(0x80 | (c & 0x3F));
+	} else if (c < 0x10000) {
+		text[n++] = (char)(0xE0 | c >> 12);
+		text[n++] = (char)(0x80 | (c >> 6 & 0x3F));
+		text[n++] = (char)(0x80 | (c & 0x3F));
+	} else {
+		text[n++] = (char)(0xF0 | c >> 18);
+		text[n++] = (char)(0x80 | (c >> 12 & 0x3F));
+		text[n++] = (char)(0x80 | (c >> 6 & 0x3F));
+		text[n++] = (char)(0x80 | (c & 0x3F));
+	}
+	return n;
+}
+
+bool
+json_key_is_escaped(struct bytes key, const char *name)
+{
+	const char *p = key.p, *end = key.p + key.n;
+
+	for (; p < end && *name; name++) {
+		uint32_t c = *p == '\\' ? take_escape(&p, end) : (unsigned char)*p++;
+
+		if (c != (unsigned char)*name)
+			return false;
+	}
+	return p == end && *name == '\0';
+}
+
+bool
+json_string_is(struct json_value value, const char *text)
+{
+	return value.kind == JSON_STRING &&
+	       json_key_is((struct bytes){value.p + 1, value.n - 2}, text);
+}
+
+bool
+json_is_empty(struct json_value value)
+{
+	struct json_member member;
+	struct json_scan s;
+
+	json_scan_init(&s, json_value_text(value));
+	switch (value.kind) {
+	case JSON_ARRAY: return json_enter(&s, JSON_ARRAY) && !json_next_element(&s);
+	case JSON_OBJECT: return json_enter(&s, JSON_OBJECT) && !json_next_member(&s, &member);
+	case JSON_NONE:
+	case JSON_NULL:
+	case JSON_FALSE:
+	case JSON_TRUE:
+	case JSON_NUMBER:
+	case JSON_STRING: break;
+	}
+	return false;
+}
+
+void
+json_string_decode(struct json_value value, struct buf *out)
+{
+	const char *p, *end;
+	char text[4];
+	size_t n;
+
+	if (value.kind != JSON_STRING)
+		return;
+	p = value.p + 1;
+	end = value.p + value.n - 1;
+	while (p < end) {
+		const char *escape = memchr(p, '\\', (size_t)(end - p));
+
+		buf_add(out, p, (size_t)((escape ? escape : end) - p));
+		if (!escape)
+			return;
+		p = escape;
+		n = encode_utf8(text, take_escape(&p, end));
+		buf_add(out, text, n);
+	}
+}
+
+bool
+json_string_copy(struct json_value value, char *out, size_t size)
+{
+	const char *p, *end;
+	size_t used = 0;
+
+	if (value.kind != JSON_STRING)
+		return false;
+	p = value.p + 1;
+	end = value.p + value.n - 1;
+	while (p < end) {
+		char text[4] = {*p};
+		size_t n = 1;
+
+		if (*p == '\\')
+			n = encode_utf8(text, take_escape(&p, end));
+		else
+			p++;
+		if (text[0] == '\0' || n >= size - used)
+			return false;
+		memcpy(out + used, text, n);
+		used += n;
+	}
+	out[used] = '\0';
+	return true;
+}
+
+bool
+json_to_double(struct json_value value, double *out)
+{
+	return value.kind == JSON_NUMBER && bytes_to_double((struct bytes){value.p, value.n}, out);
+}
+
+/* The exponent after the `e` at p, held within what matters beside a text of any possible length. */
+static int64_t
+exponent_at(const char *p, const char *end)
+{
+	const int64_t bound = INT64_MAX / 100;
+	bool negative = false;
+	int64_t value = 0;
+
+	p++;
+	if (*p == '+' || *p == '-')
+		negative = *p++ == '-';
+	for (; p < end; p++)
+		value = value > bound ? value : value * 10 + (*p - '0');
+	return negative ? -value : value;
+}
+
+bool
+json_to_u64(struct json_value value, uint64_t max, uint64_t *out)
+{
+	const char *p = value.p, *end = value.p + value.n, *mantissa_end = p;
+	bool negative;
+	int64_t power = 0; /* of ten, of the digit that comes next */
+	uint64_t total = 0;
+
+	if (value.kind != JSON_NUMBER)
+		return false;
+	negative = *p == '-';
+	p += negative;
+	for (mantissa_end = p; mantissa_end < end && *mantissa_end != 'e' && *mantissa_end != 'E';)
+		mantissa_end++;
+	if (mantissa_end < end)
+		power = exponent_at(mantissa_end, end);
+	for (const char *q = p; q + 1 < mantissa_end && q[1] != '.'; q++)
+		power++;
+	for (; p < mantissa_end; p++) {
+		uint64_t digit = (uint64_t)(*p - '0');
+
+		if (*p == '.')
+			continue;
+		if (power-- < 0 ? digit != 0
+		                : __builtin_mul_overflow(total, 10, &total) ||
+		                          __builtin_add_overflow(total, digit, &total))
+			return false;
+	}
+	for (; total != 0 && power >= 0; power--) {
+		if (__builtin_mul_overflow(total, 10, &total))
+			return false;
+	}
+	if (total > max || (negative && total != 0))
+		return false;
+	*out = total;
+	return true;
+}
