@@ -40,7 +40,8 @@ struct http_target *http_target_new(const char *url, const struct http_header *h
 void http_target_free(struct http_target *target);
 
 enum http_fetch_result {
-	HTTP_FETCH_OK,                 /* a whole response was received, whatever its status */
+	HTTP_FETCH_OK,                 /* a whole response was received, whatever its status; one with
+	                                * neither length nor chunks is whole wherever it ends */
 	HTTP_FETCH_DNS,                /* the name could not be resolved */
 	HTTP_FETCH_CONNECT,            /* refused, unreachable, reset before the request was sent */
 	HTTP_FETCH_TLS,
