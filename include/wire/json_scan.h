@@ -19,6 +19,10 @@
  *	}
  *	if (!json_scan_end(&s)) …;
  *
+ * The caller consumes exactly one value after each json_next_member() or json_next_element() that
+ * returned true, and walks what it entered to its end. Where a container's members are to be changed
+ * later, json_walk (json_splice.h) remembers where they stand.
+ *
  * Pure; borrowed text must outlive the ranges taken from it.
  */
 #ifndef WIRE_JSON_SCAN_H
@@ -27,7 +31,7 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 
-enum { JSON_DEPTH_MAX = 64 };
+enum { JSON_DEPTH_MAX = 64 }; /* the bits of json_scan.objects */
 
 enum json_kind {
 	JSON_NONE, /* absent, or a fault */
@@ -59,19 +63,17 @@ struct json_member {
 	struct bytes key;   /* between the quotes, escapes as they stand */
 	const char *begin;  /* the key's opening quote */
 	const char *before; /* the end of the previous member's value; NULL for the first member */
-	uint32_t index;     /* 0 for the first member */
 };
 
 struct json_scan {
 	const char *begin, *p, *end;
-	uint64_t objects; /* bit d: the container at depth d is an object */
-	const char *last; /* end of the last complete value in the innermost container */
-	uint32_t depth;
-	uint32_t count; /* internal: members or elements begun in the innermost container */
-	bool fresh;     /* internal: a container was just entered */
+	/* Once a json_next_… has returned false: the end of the last value of the container just left,
+	 * or the place after its opening bracket when it was empty. Its closing bracket is p[-1]. */
+	const char *last;
+	uint64_t objects; /* a stack of bits, the innermost container lowest: is it an object? */
+	uint32_t depth;   /* containers entered and not yet left */
+	bool fresh; /* nothing was read yet in the innermost container, or in the whole text */
 	enum json_fault fault;
-	/* An implementation may add what it needs to restore `last` and `count` of outer containers. */
-	uint32_t counts[JSON_DEPTH_MAX + 1];
 };
 
 void json_scan_init(struct json_scan *s, struct bytes text);
@@ -94,15 +96,28 @@ bool json_next_element(struct json_scan *s);
 bool json_take(struct json_scan *s, struct json_value *value);
 bool json_skip(struct json_scan *s);
 
-/* True when the text was one valid value with nothing but white space after it. */
+/* True when the text was one valid value with nothing but white space after it. A value that was not
+ * consumed at all (because it was not of the kind to enter) is passed over and validated here. */
 bool json_scan_end(struct json_scan *s);
 
 /* Where the fault is, as an offset in the text, and what it is, for a message. */
 size_t json_scan_offset(const struct json_scan *s);
 const char *json_fault_text(enum json_fault fault);
 
+/* The same as json_key_is, for a key known to be longer than `name`. */
+bool json_key_is_escaped(struct bytes key, const char *name);
+
 /* Does a member key, escapes resolved, equal `name` (ASCII)? */
-bool json_key_is(struct bytes key, const char *name);
+static inline bool
+json_key_is(struct bytes key, const char *name)
+{
+	size_t n = strlen(name);
+
+	/* Every escape is longer than what it stands for. */
+	if (key.n <= n)
+		return key.n == n && memcmp(key.p, name, n) == 0;
+	return json_key_is_escaped(key, name);
+}
 
 /* Is it a string whose value, escapes resolved, equals `text` (ASCII)? */
 bool json_string_is(struct json_value value, const char *text);
@@ -110,10 +125,16 @@ bool json_string_is(struct json_value value, const char *text);
 /* Appends the string's value, escapes resolved, as UTF-8; a lone surrogate becomes U+FFFD. */
 void json_string_decode(struct json_value value, struct buf *out);
 
-/* A number as a double; false when it is not a number. */
+/* A number as a double, infinite when it is too large for one; false when it is not a number. */
 bool json_to_double(struct json_value value, double *out);
 
 /* A number that is a non-negative integer however it is spelled (5, 5.0, 5e0), at most `max`. */
 bool json_to_u64(struct json_value value, uint64_t max, uint64_t *out);
+
+static inline struct bytes
+json_value_text(struct json_value value)
+{
+	return (struct bytes){value.p, value.n};
+}
 
 #endif
