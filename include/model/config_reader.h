@@ -47,6 +47,10 @@ void config_error(struct config_reader *reader, struct config_place place, const
 void config_warning(struct config_reader *reader, struct config_place place, const char *format,
                     ...) __attribute__((format(printf, 3, 4)));
 
+/* "no model named X", and what it may have meant (NULL: nothing is like it). node: the scalar that names it. */
+void config_error_unknown_name(struct config_reader *reader, const struct config_node *node,
+                               const char *what, const char *like);
+
 /* Writes what was found, in the order of lines, and frees it. */
 void config_reader_report(struct config_reader *reader, struct config_report *report);
 

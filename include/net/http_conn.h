@@ -66,7 +66,7 @@ struct http_server {
 	struct http_conn **by_fd; /* a connection knows its evhttp_connection, not the reverse */
 	size_t by_fd_count;
 	unsigned connections, calls;
-	bool full;   /* accepting paused: max_connections */
+	bool full;    /* accepting paused: max_connections */
 	bool starved; /* accepting paused: no descriptors or memory */
 	uint64_t starved_log_us;
 	struct event *retry; /* always pending, see on_accept_error */
@@ -92,21 +92,21 @@ struct http_conn {
 	struct event turn;  /* runs on_conn_turn from the loop */
 	struct event timer; /* may fire early and is then armed again */
 	struct http_guard guard;
-	uint64_t delivered; /* requests that evhttp handed over */
-	uint64_t since_us;  /* when the state began; READING: when the first byte came */
-	uint64_t progress_us; /* when the kernel last took bytes, or bytes began to wait */
-	uint64_t armed_us;    /* when the timer fires; 0: not armed */
-	size_t discarded;     /* bytes thrown away while lingering */
-	struct http_call *call;      /* in CALL */
+	uint64_t delivered;     /* requests that evhttp handed over */
+	uint64_t since_us;      /* when the state began; READING: when the first byte came */
+	uint64_t progress_us;   /* when the kernel last took bytes, or bytes began to wait */
+	uint64_t armed_us;      /* when the timer fires; 0: not armed */
+	size_t discarded;       /* bytes thrown away while lingering */
+	struct http_call *call; /* in CALL */
 	struct evhttp_request *request; /* in CALL and FLUSH, unless refused; evhttp's */
 	bufferevent_data_cb evhttp_read, evhttp_write;
 	bufferevent_event_cb evhttp_event;
-	bool ours;     /* the bufferevent's callbacks are ours */
-	bool closing;  /* closes after this reply */
-	bool eof;      /* the client will send no more */
-	bool foreign;  /* evhttp is writing a page of its own */
-	bool broken;   /* see http_conn_break */
-	bool deaf;     /* input is thrown away unseen */
+	bool ours;    /* the bufferevent's callbacks are ours */
+	bool closing; /* closes after this reply */
+	bool eof;     /* the client will send no more */
+	bool foreign; /* evhttp is writing a page of its own */
+	bool broken;  /* see http_conn_break */
+	bool deaf;    /* input is thrown away unseen */
 };
 
 struct http_call {
@@ -131,7 +131,7 @@ void http_conn_set_limits(struct http_conn *conn);             /* from the serve
 void http_conn_request(struct http_conn *conn, struct evhttp_request *request);
 void http_conn_refuse(struct http_conn *conn, int status, const char *why);
 void http_conn_write(struct http_conn *conn, const void *p, size_t n);
-void http_conn_break(struct http_conn *conn); /* no memory for output: closes on the next turn */
+void http_conn_break(struct http_conn *conn);    /* no memory for output: closes on the next turn */
 void http_conn_call_end(struct http_conn *conn); /* its reply is written; frees the call */
 void http_conn_drain(struct http_conn *conn);    /* may free it */
 void http_conn_close(struct http_conn *conn);    /* frees it */

@@ -164,11 +164,17 @@ on_tree_event(struct tree_builder *tree, const yaml_event_t *event)
 
 /* libyaml's texts about syntax are constant and quote nothing of the file. */
 static void
-on_tree_malformed(struct tree_builder *tree, const yaml_parser_t *parser)
+on_tree_malformed(struct tree_builder *tree, const yaml_parser_t *parser, struct bytes text)
 {
 	unsigned line = (unsigned)parser->problem_mark.line + 1;
 	const char *problem = parser->problem ? parser->problem : "malformed";
 
+	if (parser->error == YAML_READER_ERROR) {
+		/* A character that may not stand anywhere: it is told by its offset only. */
+		line = 1;
+		for (size_t i = 0; i < text.n && i < parser->problem_offset; i++)
+			line += text.p[i] == '\n';
+	}
 	if (parser->context)
 		config_error(tree->reader, config_at_line(line), "%s (%s)", problem,
 		             parser->context);
@@ -254,7 +260,7 @@ config_node_read(struct config_reader *reader, struct bytes text)
 		yaml_event_t event;
 
 		if (!yaml_parser_parse(&parser, &event)) {
-			on_tree_malformed(&tree, &parser);
+			on_tree_malformed(&tree, &parser, text);
 			break;
 		}
 		on_tree_event(&tree, &event);

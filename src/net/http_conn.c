@@ -116,14 +116,14 @@ void
 http_conn_set_state(struct http_conn *conn, enum http_conn_state next)
 {
 	static const unsigned legal[] = {
-		[HTTP_CONN_FRESH] = 1 << HTTP_CONN_READING | 1 << HTTP_CONN_CLOSED,
-		[HTTP_CONN_READING] =
-			1 << HTTP_CONN_CALL | 1 << HTTP_CONN_FLUSH | 1 << HTTP_CONN_CLOSED,
-		[HTTP_CONN_CALL] = 1 << HTTP_CONN_FLUSH | 1 << HTTP_CONN_CLOSED,
-		[HTTP_CONN_FLUSH] = 1 << HTTP_CONN_FLUSH | 1 << HTTP_CONN_IDLE |
+	        [HTTP_CONN_FRESH] = 1 << HTTP_CONN_READING | 1 << HTTP_CONN_CLOSED,
+	        [HTTP_CONN_READING] =
+	                1 << HTTP_CONN_CALL | 1 << HTTP_CONN_FLUSH | 1 << HTTP_CONN_CLOSED,
+	        [HTTP_CONN_CALL] = 1 << HTTP_CONN_FLUSH | 1 << HTTP_CONN_CLOSED,
+	        [HTTP_CONN_FLUSH] = 1 << HTTP_CONN_FLUSH | 1 << HTTP_CONN_IDLE |
 	                            1 << HTTP_CONN_LINGER | 1 << HTTP_CONN_CLOSED,
-		[HTTP_CONN_IDLE] = 1 << HTTP_CONN_READING | 1 << HTTP_CONN_CLOSED,
-		[HTTP_CONN_LINGER] = 1 << HTTP_CONN_CLOSED,
+	        [HTTP_CONN_IDLE] = 1 << HTTP_CONN_READING | 1 << HTTP_CONN_CLOSED,
+	        [HTTP_CONN_LINGER] = 1 << HTTP_CONN_CLOSED,
 	};
 
 	if (conn->magic != HTTP_CONN_MAGIC || conn->state >= HTTP_CONN_CLOSED ||
@@ -213,7 +213,8 @@ http_conn_set_limits(struct http_conn *conn)
 	/* WORKAROUND(libevent-2.1): while a reply is under way evhttp reads on without bound.
 	 * test_pipelined_input_during_a_reply_does_not_grow_memory */
 	bufferevent_setwatermark(conn->bev, EV_READ, 0,
-	                         options->max_head_bytes + options->max_body_bytes + HTTP_AHEAD_BYTES);
+	                         options->max_head_bytes + options->max_body_bytes +
+	                                 HTTP_AHEAD_BYTES);
 }
 
 /* ------------------------------------------------------------------ end */
@@ -282,7 +283,8 @@ conn_linger(struct http_conn *conn)
 	conn->deaf = true;
 	conn->discarded = 0;
 	http_conn_set_state(conn, HTTP_CONN_LINGER);
-	evbuffer_drain(bufferevent_get_input(conn->bev), evbuffer_get_length(bufferevent_get_input(conn->bev)));
+	evbuffer_drain(bufferevent_get_input(conn->bev),
+	               evbuffer_get_length(bufferevent_get_input(conn->bev)));
 }
 
 /* ------------------------------------------------------------------ whose it is */
@@ -308,8 +310,9 @@ http_conn_own(struct http_conn *conn)
 }
 
 /* Gives it back for the next request. evhttp thinks that it is in the middle of a reply of which
- * nothing waits any more; told that the reply is over, it turns to the next request at once, or
- * frees the connection when it has no memory for that. */
+ * nothing waits any more; told that the reply is over, it turns to the next request, or frees the
+ * connection when it has no memory for that. A whole request that is here already is read on
+ * evhttp's next turn, before an end of input could make evhttp close the connection. */
 static void
 conn_give_back(struct http_conn *conn)
 {
@@ -325,6 +328,8 @@ conn_give_back(struct http_conn *conn)
 	if (more)
 		http_conn_set_state(conn, HTTP_CONN_READING);
 	evhttp_send_reply_end(request);
+	if (conn->state == HTTP_CONN_READING && conn->delivered < conn->guard.requests)
+		bufferevent_disable(conn->bev, EV_READ);
 }
 
 /* The reply has left. */
@@ -335,8 +340,7 @@ conn_flushed(struct http_conn *conn)
 		conn->closing = true;
 	if (conn->closing || (conn->eof && conn->delivered == conn->guard.requests))
 		conn_linger(conn);
-	else if (conn->guard.state == HTTP_GUARD_REFUSED &&
-	         conn->delivered == conn->guard.requests)
+	else if (conn->guard.state == HTTP_GUARD_REFUSED && conn->delivered == conn->guard.requests)
 		http_conn_refuse(conn, conn->guard.status, conn->guard.why);
 	else
 		conn_give_back(conn);
@@ -400,9 +404,8 @@ http_conn_request(struct http_conn *conn, struct evhttp_request *request)
 	struct http_call *call;
 
 	conn->request = request;
-	call = conn->delivered < conn->guard.requests
-	               ? http_call_new(conn, request, &status, &why)
-	               : NULL;
+	call = conn->delivered < conn->guard.requests ? http_call_new(conn, request, &status, &why)
+	                                              : NULL;
 	if (!call) {
 		http_conn_refuse(conn, status, why);
 		return;

@@ -145,7 +145,8 @@ http_reply(struct http_call *call, int status, const struct http_header *headers
 }
 
 void
-http_reply_begin(struct http_call *call, int status, const struct http_header *headers, size_t count)
+http_reply_begin(struct http_call *call, int status, const struct http_header *headers,
+                 size_t count)
 {
 	struct http_conn *conn = http_call_check(call)->conn;
 	struct buf *head;

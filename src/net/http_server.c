@@ -127,7 +127,8 @@ on_request(struct evhttp_request *request, void *arg)
 	struct http_server *server = arg;
 	struct evhttp_connection *evcon = evhttp_request_get_connection(request);
 	int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(evcon));
-	struct http_conn *conn = fd >= 0 && (size_t)fd < server->by_fd_count ? server->by_fd[fd] : NULL;
+	struct http_conn *conn =
+	        fd >= 0 && (size_t)fd < server->by_fd_count ? server->by_fd[fd] : NULL;
 
 	/* Only where there was no memory for a bufferevent of ours; nothing guarded that one. */
 	if (!conn || conn->evcon != evcon) {
@@ -200,7 +201,8 @@ options_set(struct http_server *server, const struct http_server_options *option
 
 /* *tls: NULL where none is asked for. */
 static bool
-tls_load(const struct http_server_options *options, struct tls_server **tls, char *error, size_t size)
+tls_load(const struct http_server_options *options, struct tls_server **tls, char *error,
+         size_t size)
 {
 	*tls = NULL;
 	if (!options->tls_certificate && !options->tls_key)
@@ -409,7 +411,8 @@ http_server_listen(struct http_server *server, const char *host, uint16_t *port,
 		snprintf(service, sizeof(service), "%u", *port);
 		failure = getaddrinfo(host, service, &hints, &list);
 		if (failure) {
-			snprintf(error, size, "cannot listen on %s: %s", host, gai_strerror(failure));
+			snprintf(error, size, "cannot listen on %s: %s", host,
+			         gai_strerror(failure));
 			return false;
 		}
 		fd = socket_listen(list, false);
