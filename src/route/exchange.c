@@ -428,6 +428,7 @@ on_client_gone(void *arg)
 {
 	struct exchange *x = exchange_cast(arg);
 
+	x->call = NULL;
 	exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_CLIENT_GONE});
 	metric_add(x->service->shard, METRIC_CLIENT_GONE, NULL, NULL, 1);
 	/* 499, as nginx has it: nobody was there to read a status. */
@@ -510,6 +511,8 @@ exchange_begin(struct service *service, struct http_call *call)
 	x->service = service;
 	x->plan = plan_ref(service->plan);
 	x->call = call;
+	snprintf(x->peer, sizeof(x->peer), "%s", http_call_peer(call));
+	snprintf(x->path, sizeof(x->path), "%s", http_call_path(call));
 	x->started_us = http_call_started_us(call);
 	x->idle_since_us = exchange_now_us(x);
 	x->leg_us[CASCADE_DRAFT] = x->leg_us[CASCADE_HEAVY] = -1;
