@@ -36,7 +36,7 @@ def test_a_confident_draft_is_the_answer(gateway, upstream):
     upstream.on("small-1", confident("Paris."))
     upstream.on("large-1", expert())
     answer = gateway.chat()
-    assert_routed(answer, "accept", "confident", model="drafter", provider="cheap")
+    assert_routed(answer, "accept", "confident", model="small-1", provider="cheap")
     assert answer.text == "Paris."
     assert upstream.requests_for("large-1") == []
 
@@ -45,7 +45,7 @@ def test_an_uncertain_draft_escalates_and_not_a_byte_of_it_is_shown(gateway, ups
     upstream.on("small-1", uncertain())
     upstream.on("large-1", expert("It is Paris."))
     answer = gateway.chat()
-    assert_routed(answer, "escalate", "early_exit", model="heavyweight", provider="good")
+    assert_routed(answer, "escalate", "early_exit", model="large-1", provider="good")
     assert answer.text == "It is Paris."
     assert b"DRAFTED" not in answer.body and b"chatcmpl-draft" not in answer.body
 
@@ -55,7 +55,7 @@ def test_an_uncertain_streamed_draft_escalates_and_not_a_byte_of_it_is_shown(gat
     upstream.on("large-1", expert("It is Paris."))
     stream = gateway.stream().read()
     assert stream.text == "It is Paris." and stream.done
-    assert_routed(stream.head, "escalate", "early_exit", model="heavyweight")
+    assert_routed(stream.head, "escalate", "early_exit", model="large-1")
     assert b"DRAFTED" not in stream.raw and b"chatcmpl-draft" not in stream.raw
 
 
@@ -63,7 +63,7 @@ def test_an_uncertain_streamed_draft_escalates_and_not_a_byte_of_it_is_shown(gat
 def test_a_name_under_models_or_provider_and_model_pins(gateway, upstream, name):
     upstream.on("other-1", expert())
     answer = gateway.chat(model=name)
-    assert_routed(answer, "direct", "pinned", model="other", provider="good")
+    assert_routed(answer, "direct", "pinned", model="other-1", provider="good")
     assert answer.header("X-Routing-Score") is None
     assert len(upstream.requests) == 1
 
@@ -106,8 +106,11 @@ def test_a_rejected_streamed_model_is_a_plain_404(start, upstream):
 
 def test_a_model_name_reaches_the_error_without_breaking_it(start):
     gateway = start(unknown_model="reject")
-    for name in ('"quoted"', "new\nline", "\x00", "\ud800", "é漢", "\\"):
-        assert_error(gateway.chat(model=name), 404, code="model_not_found")
+    for name in ('"quoted"', "new\nline", "\ud800", "é漢", "\\", "</script>"):
+        assert_error(gateway.chat(model=name), 404, param="model", code="model_not_found")
+    answer = gateway.chat(model="a\x00b")
+    assert answer.status in (400, 404)
+    assert_error(answer, answer.status, param="model")
 
 
 def test_a_route_is_chosen_by_its_name(start, upstream):
@@ -118,8 +121,8 @@ def test_a_route_is_chosen_by_its_name(start, upstream):
     upstream.on("tiny-1", confident())
     upstream.on("other-1", expert())
     upstream.on("small-1", confident())
-    assert_routed(gateway.chat(model="fast"), "escalate", "early_exit", model="other")
-    assert_routed(gateway.chat(model="auto"), "accept", "confident", model="drafter")
+    assert_routed(gateway.chat(model="fast"), "escalate", "early_exit", model="other-1")
+    assert_routed(gateway.chat(model="auto"), "accept", "confident", model="small-1")
 
 
 def test_an_embeddings_model_in_a_chat_call_is_422(start, upstream):
@@ -340,7 +343,7 @@ def test_what_cannot_be_scored_goes_straight_to_the_heavyweight(gateway, upstrea
     upstream.on("small-1", confident())
     upstream.on("large-1", expert())
     answer = gateway.chat(**members)
-    assert_routed(answer, "escalate", "unscorable", model="heavyweight")
+    assert_routed(answer, "escalate", "unscorable", model="large-1")
     assert upstream.requests_for("small-1") == []
     assert answer.header("X-Routing-Score") is None
 
@@ -430,12 +433,12 @@ def test_a_failed_drafter_means_the_heavyweight_answers(gateway, upstream, name,
     if stream:
         answer = gateway.stream().read()
         assert answer.text == "It is Paris." and answer.done
-        assert_routed(answer.head, "escalate", "drafter_error", model="heavyweight")
+        assert_routed(answer.head, "escalate", "drafter_error", model="large-1")
         assert answer.routing["reason"] == "drafter_error"
         raw = answer.raw
     else:
         answer = gateway.chat()
-        assert_routed(answer, "escalate", "drafter_error", model="heavyweight")
+        assert_routed(answer, "escalate", "drafter_error", model="large-1")
         assert answer.text == "It is Paris."
         raw = answer.body
     assert b"DRAFTED" not in raw and b"scripted failure" not in raw
