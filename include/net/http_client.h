@@ -22,7 +22,7 @@ struct http_fetch;
 
 struct http_client_options {
 	const char *ca_file;       /* PEM bundle; NULL: the system's */
-	unsigned max_idle_connections; /* kept for reuse */
+	unsigned max_idle_connections; /* kept for reuse; 0: 256 */
 };
 
 /* Once per process, before any thread. */

@@ -48,13 +48,11 @@ typedef void http_handler(struct http_call *call, void *arg);
 struct http_server *http_server_new(struct worker *worker, const struct http_server_options *options,
                                     http_handler *handler, void *arg, char *error, size_t size);
 
-/* Listens on host ("" or "*": every interface, both families where there are two) and port (0: a free
- * one), with SO_REUSEPORT so that several workers can share it. May be called more than once. */
-bool http_server_listen(struct http_server *server, const char *host, uint16_t port, char *error,
+/* Listens on host ("" or "*": every interface, both families where there are two) and *port (0: a free
+ * one, told in *port), with SO_REUSEPORT so that several workers can share it. May be called more than
+ * once. */
+bool http_server_listen(struct http_server *server, const char *host, uint16_t *port, char *error,
                         size_t size);
-
-/* The port of the first listener. */
-uint16_t http_server_port(const struct http_server *server);
 
 /* Applies other limits and timeouts to what comes from now on (TLS files are read again). */
 bool http_server_reload(struct http_server *server, const struct http_server_options *options,

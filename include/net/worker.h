@@ -19,7 +19,7 @@ struct worker *worker_new(unsigned index, struct log *log);
 /* Frees it after worker_run returned (or before it was called), what was buried included. */
 void worker_free(struct worker *worker);
 
-/* Runs the loop in the calling thread until worker_stop. */
+/* Runs the loop in the calling thread until worker_stop; tasks posted before that are all run. */
 void worker_run(struct worker *worker);
 
 /* Any thread: ends worker_run after the current turn. */

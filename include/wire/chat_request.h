@@ -10,6 +10,8 @@
 #include "wire/api_error.h"
 #include "wire/json_splice.h"
 
+enum { CHAT_FALLBACKS_MAX = 8, CHAT_STOPS_MAX = 4, CHAT_N_MAX = 128 };
+
 /* The top-level members that the gateway reads, replaces or removes. */
 enum chat_member {
 	CHAT_MODEL,
@@ -29,8 +31,10 @@ enum chat_member {
 struct chat_request {
 	struct json_object_span object; /* borrowed, as all ranges below */
 	struct json_slot slots[CHAT_MEMBER_COUNT];
-	char model[256];      /* decoded; empty when absent or null */
-	char request_id[129]; /* decoded; empty when absent */
+	struct json_object_span stream_options; /* when it is an object */
+	struct json_slot include_usage_slot;    /* in stream_options */
+	char model[256];                        /* decoded; empty when absent or null */
+	char request_id[129];                   /* decoded; empty when absent */
 	char project_id[65];
 	char reasoning_effort[32];
 	unsigned n;            /* 1 when absent */
@@ -57,7 +61,9 @@ struct chat_rewrite {
 };
 
 /* Appends the body for the upstream. Only what chat_rewrite names is replaced or added and only the
- * gateway's own members are removed; every other byte stays. Failure shows in out->failed. */
+ * gateway's own members are removed; every other byte of the object stays. `stream_options` keeps its
+ * other members; without stream_usage it is left as it is, or removed if the client does not stream.
+ * Failure shows in out->failed. */
 void chat_request_write(const struct chat_request *request, const struct chat_rewrite *rewrite,
                         struct buf *out);
 

@@ -122,8 +122,15 @@ json_key_is(struct bytes key, const char *name)
 /* Is it a string whose value, escapes resolved, equals `text` (ASCII)? */
 bool json_string_is(struct json_value value, const char *text);
 
+/* Is it an array or object with nothing in it? */
+bool json_is_empty(struct json_value value);
+
 /* Appends the string's value, escapes resolved, as UTF-8; a lone surrogate becomes U+FFFD. */
 void json_string_decode(struct json_value value, struct buf *out);
+
+/* The same into out[size], terminated. False when it is not a string, does not fit, or holds a NUL,
+ * which would end it early. */
+bool json_string_copy(struct json_value value, char *out, size_t size);
 
 /* A number as a double, infinite when it is too large for one; false when it is not a number. */
 bool json_to_double(struct json_value value, double *out);

@@ -343,8 +343,8 @@ pass_value(struct json_scan *s, const char *p)
 void
 json_scan_init(struct json_scan *s, struct bytes text)
 {
-	s->begin = s->p = text.p;
-	s->end = text.p + text.n;
+	s->begin = s->p = text.p ? text.p : "";
+	s->end = s->p + text.n;
 	s->last = NULL;
 	s->objects = 0;
 	s->depth = 0;

@@ -53,10 +53,10 @@ take_escape(const char **p, const char *end)
 	return 0xFFFD;
 }
 
-static void
-add_code_point(struct buf *out, uint32_t c)
+/* Writes the UTF-8 form; gives its length. */
+static size_t
+encode_utf8(char text[4], uint32_t c)
 {
-	char text[4];
 	size_t n = 0;
 
 	if (c < 0x80) {
@@ -74,7 +74,7 @@ add_code_point(struct buf *out, uint32_t c)
 		text[n++] = (char)(0x80 | (c >> 6 & 0x3F));
 		text[n++] = (char)(0x80 | (c & 0x3F));
 	}
-	buf_add(out, text, n);
+	return n;
 }
 
 bool
@@ -98,10 +98,32 @@ json_string_is(struct json_value value, const char *text)
 	       json_key_is((struct bytes){value.p + 1, value.n - 2}, text);
 }
 
+bool
+json_is_empty(struct json_value value)
+{
+	struct json_member member;
+	struct json_scan s;
+
+	json_scan_init(&s, json_value_text(value));
+	switch (value.kind) {
+	case JSON_ARRAY: return json_enter(&s, JSON_ARRAY) && !json_next_element(&s);
+	case JSON_OBJECT: return json_enter(&s, JSON_OBJECT) && !json_next_member(&s, &member);
+	case JSON_NONE:
+	case JSON_NULL:
+	case JSON_FALSE:
+	case JSON_TRUE:
+	case JSON_NUMBER:
+	case JSON_STRING: break;
+	}
+	return false;
+}
+
 void
 json_string_decode(struct json_value value, struct buf *out)
 {
 	const char *p, *end;
+	char text[4];
+	size_t n;
 
 	if (value.kind != JSON_STRING)
 		return;
@@ -114,8 +136,36 @@ json_string_decode(struct json_value value, struct buf *out)
 		if (!escape)
 			return;
 		p = escape;
-		add_code_point(out, take_escape(&p, end));
+		n = encode_utf8(text, take_escape(&p, end));
+		buf_add(out, text, n);
 	}
+}
+
+bool
+json_string_copy(struct json_value value, char *out, size_t size)
+{
+	const char *p, *end;
+	size_t used = 0;
+
+	if (value.kind != JSON_STRING)
+		return false;
+	p = value.p + 1;
+	end = value.p + value.n - 1;
+	while (p < end) {
+		char text[4] = {*p};
+		size_t n = 1;
+
+		if (*p == '\\')
+			n = encode_utf8(text, take_escape(&p, end));
+		else
+			p++;
+		if (text[0] == '\0' || n >= size - used)
+			return false;
+		memcpy(out + used, text, n);
+		used += n;
+	}
+	out[used] = '\0';
+	return true;
 }
 
 bool
