@@ -1,8 +1,9 @@
 /*
- * `draft-thinker check`: reads the configuration as the gateway would, without starting anything.
+ * `draft-thinker check`: reads the configuration as the gateway would, without starting
+ * anything.
  *
- * Faults go to standard output, one a line, so that an editor or a pipeline can take them from there; warnings and
- * the last word go to standard error.
+ * Faults go to standard output, one a line, so that an editor or a pipeline can take them from
+ * there; warnings and the last word go to standard error.
  */
 #include <getopt.h>
 #include <stdio.h>

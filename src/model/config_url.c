@@ -37,7 +37,8 @@ is_ipv6(struct bytes host)
 	return inet_pton(AF_INET6, copy, &address) == 1;
 }
 
-/* Splits `host`, `host:port` or `[v6]:port`; port.p NULL when there is none. False when it is neither. */
+/* Splits `host`, `host:port` or `[v6]:port`; port.p NULL when there is none. False when it is
+ * neither. */
 static bool
 authority_split(struct bytes text, struct bytes *host, struct bytes *port)
 {

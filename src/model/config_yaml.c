@@ -1,6 +1,7 @@
 /*
- * libyaml's events made into a tree. Only plain YAML is taken: no aliases (a few lines of them can
- * stand for gigabytes), no tags, one document. What libyaml says of malformed text is passed on with its line.
+ * libyaml's events made into a tree. Only plain YAML is taken: no aliases (a few lines of them
+ * can stand for gigabytes), no tags, one document. What libyaml says of malformed text is passed
+ * on with its line.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -183,7 +184,8 @@ on_tree_malformed(struct tree_builder *tree, const yaml_parser_t *parser, struct
 	tree->failed = true;
 }
 
-/* Removes repeated keys from the tree's maps, saying so, so that what is read later is unambiguous. */
+/* Removes repeated keys from the tree's maps, saying so, so that what is read later is
+ * unambiguous. */
 static void
 tree_check_repeated(struct tree_builder *tree, struct config_node *map)
 {
