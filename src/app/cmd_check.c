@@ -38,9 +38,7 @@ key_values(const struct config_key *key, char *out, size_t size)
 
 	if (key->choices)
 		snprintf(out, size, "%s %s", type, key->choices);
-	else if (key->type <= KEY_MONEY && key->type != KEY_BOOL)
-		snprintf(out, size, "%s %.15g to %.15g", type, key->min, key->max);
-	else if (key->type == KEY_PORT)
+	else if ((key->type >= KEY_COUNT && key->type <= KEY_MONEY) || key->type == KEY_PORT)
 		snprintf(out, size, "%s %.15g to %.15g", type, key->min, key->max);
 	else
 		snprintf(out, size, "%s", type);
