@@ -76,7 +76,8 @@ enum {
 
 struct config_model {
 	char *name;
-	char *upstream_name;                    /* what the provider calls it */
+	char *upstream_name; /* what the provider calls it */
+	char *label; /* what operators and clients are told: the name, in the short form the upstream's */
 	const struct config_provider *provider; /* borrowed from the same snapshot */
 	struct config_price price;
 	bool capabilities_known; /* false: nothing was declared, everything but embeddings is assumed */

@@ -72,6 +72,7 @@ read_side(struct config_reader *reader, const struct config_node *root, enum con
 	*model = (struct config_model){
 	        .name = config_copy(reader->config, name),
 	        .upstream_name = side.model,
+	        .label = side.model,
 	        .provider = provider,
 	};
 }
