@@ -510,6 +510,8 @@ exchange_begin(struct service *service, struct http_call *call)
 	x->service = service;
 	x->plan = plan_ref(service->plan);
 	x->call = call;
+	snprintf(x->peer, sizeof(x->peer), "%s", http_call_peer(call));
+	snprintf(x->path, sizeof(x->path), "%s", http_call_path(call));
 	x->started_us = http_call_started_us(call);
 	x->idle_since_us = exchange_now_us(x);
 	x->leg_us[CASCADE_DRAFT] = x->leg_us[CASCADE_HEAVY] = -1;

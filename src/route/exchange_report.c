@@ -39,9 +39,9 @@ exchange_log(const struct exchange *x, const char *end, int status, const char *
 	struct access_record record = {
 	        .time_ms = clock_wall_ms(),
 	        .id = x->id,
-	        .peer = x->call ? http_call_peer(x->call) : NULL,
+	        .peer = x->peer,
 	        .method = "POST",
-	        .path = x->call ? http_call_path(x->call) : NULL,
+	        .path = x->path,
 	        .status = status,
 	        .route = x->route ? x->route->name : NULL,
 	        .decision = facts.decision,
