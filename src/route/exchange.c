@@ -72,7 +72,7 @@ exchange_drop_leg(struct exchange *x, enum cascade_leg role, const char *reason)
 	}
 	/* What a rejected draft cost. */
 	if (role == CASCADE_DRAFT && x->answered != leg_model(leg))
-		metric_add(x->service->shard, METRIC_TOKENS, leg_model(leg)->name, "wasted",
+		metric_add(x->service->shard, METRIC_TOKENS, leg_model(leg)->label, "wasted",
 		           (double)usage.completion_tokens);
 }
 
@@ -428,7 +428,6 @@ on_client_gone(void *arg)
 {
 	struct exchange *x = exchange_cast(arg);
 
-	x->call = NULL;
 	exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_CLIENT_GONE});
 	metric_add(x->service->shard, METRIC_CLIENT_GONE, NULL, NULL, 1);
 	/* 499, as nginx has it: nobody was there to read a status. */

@@ -36,7 +36,7 @@ def test_a_confident_draft_is_the_answer(gateway, upstream):
     upstream.on("small-1", confident("Paris."))
     upstream.on("large-1", expert())
     answer = gateway.chat()
-    assert_routed(answer, "accept", "confident", model="small-1", provider="cheap")
+    assert_routed(answer, "accept", "confident", model="drafter", provider="cheap")
     assert answer.text == "Paris."
     assert upstream.requests_for("large-1") == []
 
@@ -45,7 +45,7 @@ def test_an_uncertain_draft_escalates_and_not_a_byte_of_it_is_shown(gateway, ups
     upstream.on("small-1", uncertain())
     upstream.on("large-1", expert("It is Paris."))
     answer = gateway.chat()
-    assert_routed(answer, "escalate", "early_exit", model="large-1", provider="good")
+    assert_routed(answer, "escalate", "early_exit", model="heavyweight", provider="good")
     assert answer.text == "It is Paris."
     assert b"DRAFTED" not in answer.body and b"chatcmpl-draft" not in answer.body
 
@@ -55,7 +55,7 @@ def test_an_uncertain_streamed_draft_escalates_and_not_a_byte_of_it_is_shown(gat
     upstream.on("large-1", expert("It is Paris."))
     stream = gateway.stream().read()
     assert stream.text == "It is Paris." and stream.done
-    assert_routed(stream.head, "escalate", "early_exit", model="large-1")
+    assert_routed(stream.head, "escalate", "early_exit", model="heavyweight")
     assert b"DRAFTED" not in stream.raw and b"chatcmpl-draft" not in stream.raw
 
 
@@ -63,7 +63,7 @@ def test_an_uncertain_streamed_draft_escalates_and_not_a_byte_of_it_is_shown(gat
 def test_a_name_under_models_or_provider_and_model_pins(gateway, upstream, name):
     upstream.on("other-1", expert())
     answer = gateway.chat(model=name)
-    assert_routed(answer, "direct", "pinned", model="other-1", provider="good")
+    assert_routed(answer, "direct", "pinned", model="other", provider="good")
     assert answer.header("X-Routing-Score") is None
     assert len(upstream.requests) == 1
 
@@ -121,8 +121,8 @@ def test_a_route_is_chosen_by_its_name(start, upstream):
     upstream.on("tiny-1", confident())
     upstream.on("other-1", expert())
     upstream.on("small-1", confident())
-    assert_routed(gateway.chat(model="fast"), "escalate", "early_exit", model="other-1")
-    assert_routed(gateway.chat(model="auto"), "accept", "confident", model="small-1")
+    assert_routed(gateway.chat(model="fast"), "escalate", "early_exit", model="other")
+    assert_routed(gateway.chat(model="auto"), "accept", "confident", model="drafter")
 
 
 def test_an_embeddings_model_in_a_chat_call_is_422(start, upstream):
@@ -343,7 +343,7 @@ def test_what_cannot_be_scored_goes_straight_to_the_heavyweight(gateway, upstrea
     upstream.on("small-1", confident())
     upstream.on("large-1", expert())
     answer = gateway.chat(**members)
-    assert_routed(answer, "escalate", "unscorable", model="large-1")
+    assert_routed(answer, "escalate", "unscorable", model="heavyweight")
     assert upstream.requests_for("small-1") == []
     assert answer.header("X-Routing-Score") is None
 
@@ -433,12 +433,12 @@ def test_a_failed_drafter_means_the_heavyweight_answers(gateway, upstream, name,
     if stream:
         answer = gateway.stream().read()
         assert answer.text == "It is Paris." and answer.done
-        assert_routed(answer.head, "escalate", "drafter_error", model="large-1")
+        assert_routed(answer.head, "escalate", "drafter_error", model="heavyweight")
         assert answer.routing["reason"] == "drafter_error"
         raw = answer.raw
     else:
         answer = gateway.chat()
-        assert_routed(answer, "escalate", "drafter_error", model="large-1")
+        assert_routed(answer, "escalate", "drafter_error", model="heavyweight")
         assert answer.text == "It is Paris."
         raw = answer.body
     assert b"DRAFTED" not in raw and b"scripted failure" not in raw

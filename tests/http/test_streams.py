@@ -56,9 +56,9 @@ def test_a_stream_has_the_headers_of_one(streamed, decision):
 @pytest.mark.parametrize(
     "decision, reason, model, provider",
     [
-        ("accept", "confident", "small-1", "cheap"),
-        ("escalate", "early_exit", "large-1", "good"),
-        ("direct", "pinned", "other-1", "good"),
+        ("accept", "confident", "drafter", "cheap"),
+        ("escalate", "early_exit", "heavyweight", "good"),
+        ("direct", "pinned", "other", "good"),
     ],
 )
 def test_a_stream_tells_its_routing_in_headers_and_in_the_last_comment(streamed, decision, reason, model, provider):
