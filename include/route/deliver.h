@@ -18,6 +18,8 @@ struct deliver_facts {
 	unsigned attempts;                /* upstream requests made */
 	const char *reasoning_effort;
 	uint64_t duration_us; /* so far */
+	const struct http_header *passed; /* of the upstream's response, as they stand */
+	size_t passed_count;
 };
 
 /* Each of these ends the call, but for deliver_stream_begin. */

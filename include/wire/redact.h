@@ -8,7 +8,7 @@
  * Appends at most `max` bytes of `text`, cut at a character's end, with what looks like a secret
  * replaced by "[redacted]": every occurrence of `key` (NULL or shorter than 4: none), words that begin
  * like well-known keys and account identifiers (sk-, org-, proj_, AIza, gsk_, hf_, …), and the word after
- * "Bearer". Line ends and other control characters become spaces.
+ * "Bearer". Every other byte stays, so a JSON document stays one.
  */
 void redact(struct bytes text, const char *key, size_t max, struct buf *out);
 

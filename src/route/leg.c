@@ -25,6 +25,21 @@ enum {
 	LEG_LINGER_MS = 1000,             /* for the bytes after [DONE] */
 };
 
+enum { LEG_PASSED_VALUE_MAX = 64 };
+
+/* What passes of a direct call's response head; everything else stays here. */
+static const char *const passed_names[] = {
+	"openai-processing-ms",
+	"x-ratelimit-limit-requests",
+	"x-ratelimit-limit-tokens",
+	"x-ratelimit-remaining-requests",
+	"x-ratelimit-remaining-tokens",
+	"x-ratelimit-reset-requests",
+	"x-ratelimit-reset-tokens",
+};
+
+enum { PASSED_COUNT = sizeof(passed_names) / sizeof(passed_names[0]) };
+
 struct leg {
 	struct service *service; /* borrowed */
 	struct plan *plan;       /* owned: one reference, for the target */
@@ -36,8 +51,11 @@ struct leg {
 	struct timer *linger;     /* owned; made when needed */
 	struct buf body;          /* what we send; the fetch borrows it */
 
-	bool stream, reading_stream;
+	bool stream, reading_stream, direct;
 	int status;
+	struct http_header passed[PASSED_COUNT];
+	char passed_values[PASSED_COUNT][LEG_PASSED_VALUE_MAX];
+	size_t passed_count;
 	struct sse_reader reader;
 	struct chat_frame frame;
 	struct buf reply;                              /* a JSON answer, or an error's body */
@@ -231,7 +249,7 @@ static void
 leg_read_reply(struct leg *leg)
 {
 	if (leg->reply.failed)
-		leg_fail(leg, LEG_FAULT, "upstream's answer is too large");
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
 	else if (!chat_frame_read(&leg->frame, buf_bytes(&leg->reply)))
 		leg_fail(leg, LEG_MALFORMED, "upstream's answer is not a chat completion in JSON");
 	else if (leg->frame.error.kind > JSON_NULL)
@@ -264,6 +282,30 @@ retry_after_s(const char *value)
 	return then > now && then - now <= 86400 ? (unsigned)(then - now) : 0;
 }
 
+static bool
+is_printable(const char *text)
+{
+	for (; *text; text++) {
+		if ((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7E)
+			return false;
+	}
+	return true;
+}
+
+static void
+leg_keep_headers(struct leg *leg, struct http_fetch *fetch)
+{
+	for (size_t i = 0; i < PASSED_COUNT; i++) {
+		const char *value = http_fetch_header(fetch, passed_names[i]);
+		char *copy = leg->passed_values[leg->passed_count];
+
+		if (!value || strlen(value) >= LEG_PASSED_VALUE_MAX || !is_printable(value))
+			continue;
+		memcpy(copy, value, strlen(value) + 1);
+		leg->passed[leg->passed_count++] = (struct http_header){passed_names[i], copy};
+	}
+}
+
 static void
 on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 {
@@ -271,6 +313,8 @@ on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 	const char *type = http_fetch_header(fetch, "content-type");
 
 	leg->status = status;
+	if (leg->direct)
+		leg_keep_headers(leg, fetch);
 	if (status < 200 || status > 299) {
 		leg->failure.retry_after_s = retry_after_s(http_fetch_header(fetch, "retry-after"));
 		leg->reply.limit = LEG_ERROR_MAX_BYTES;
@@ -294,7 +338,7 @@ on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
 	}
 	buf_add_bytes(&leg->reply, piece);
 	if (leg->reply.failed && leg->status >= 200 && leg->status <= 299)
-		leg_fail(leg, LEG_FAULT, "upstream's answer is too large");
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
 }
 
 static enum leg_failure_kind
@@ -386,6 +430,7 @@ leg_start(struct service *service, const struct leg_spec *spec, const struct leg
 	leg->events = *events;
 	leg->arg = arg;
 	leg->stream = spec->stream;
+	leg->direct = spec->direct;
 	leg->body = spec->body;
 	sse_reader_init(&leg->reader, LEG_EVENT_MAX_BYTES);
 	chat_frame_init(&leg->frame);
@@ -484,6 +529,13 @@ leg_failure_name(enum leg_failure_kind kind)
 	case LEG_FAULT: break;
 	}
 	return "fault";
+}
+
+const struct http_header *
+leg_passed_headers(const struct leg *leg, size_t *count)
+{
+	*count = leg->passed_count;
+	return leg->passed;
 }
 
 struct bytes

@@ -70,11 +70,7 @@ redact(struct bytes text, const char *key, size_t max, struct buf *out)
 		if (start && (n = word_length(p, end)) > 0)
 			after_bearer = n == 6 && strncasecmp(p, "bearer", 6) == 0;
 		start = !is_word(*p);
-		if ((unsigned char)*p < 0x20 || *p == 0x7F)
-			buf_add(out, " ", 1);
-		else
-			buf_add(out, p, 1);
-		p++;
+		buf_add(out, p++, 1);
 	}
 	/* "[redacted]" may have gone past the limit. */
 	if (out->n - first > max)

@@ -32,7 +32,7 @@ START_TEST(test_secrets_are_taken_out)
 	        {"a key of three letters is no key", "key", "a key of three letters is no key"},
 	        {"risk-averse task-force", NULL, "risk-averse task-force"},
 	        {"sk- is a prefix only", NULL, "sk- is a prefix only"},
-	        {"lines\r\nand\ttabs\x7F", NULL, "lines  and tabs "},
+	        {"lines\r\nand\ttabs\x7F", NULL, "lines\r\nand\ttabs\x7F"},
 	        {"", NULL, ""},
 	};
 
