@@ -60,6 +60,7 @@ struct http_client {
 	struct http_fetch *fetches;          /* every one that is not destroyed */
 	struct http_fetch *todo, **todo_end; /* those that wait for client_settle */
 	unsigned in_flight;                  /* those that have not ended for their owner */
+	unsigned transfers;                  /* those that the multi handle knows */
 	uint64_t connects;
 
 	CURL *spares[CLIENT_SPARE_HANDLES]; /* owned */

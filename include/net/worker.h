@@ -25,8 +25,8 @@ void worker_run(struct worker *worker);
 /* Any thread: ends worker_run after the current turn. */
 void worker_stop(struct worker *worker);
 
-/* Any thread: runs task(arg) on the worker's thread, in the order posted. */
-void worker_post(struct worker *worker, void (*task)(void *arg), void *arg);
+/* Any thread: calls run(arg) on the worker's thread, in the order posted. */
+void worker_post(struct worker *worker, void (*run)(void *arg), void *arg);
 
 unsigned worker_index(const struct worker *worker);
 struct log *worker_log(const struct worker *worker);

@@ -15,7 +15,7 @@ struct access_record {
 	const char *id, *peer, *method, *path;
 	int status;
 	const char *route, *decision, *reason;
-	double score;                      /* NAN: none */
+	double score;                      /* rounded to 6 decimals; not finite: none */
 	const char *drafter, *heavyweight; /* model names, if asked */
 	const char *model;                 /* that answered */
 	const char *end;    /* how the exchange ended: done, client_gone, upstream_truncated, … */

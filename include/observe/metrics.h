@@ -26,15 +26,15 @@ struct metrics;
 struct metrics_shard;
 
 struct metrics *metrics_new(unsigned shards);
-void
-metrics_free(struct metrics *metrics); /* once no owner uses a shard any more; NULL is allowed */
+void metrics_free(struct metrics *metrics); /* after its owners have ended; NULL is allowed */
 struct metrics_shard *metrics_shard(struct metrics *metrics, unsigned index); /* borrowed */
 
-/* Owner's thread only. Label values in the order declared; NULL for those that the metric lacks. */
+/* Owner's thread only. Label values in the order declared, copied; NULL for those that the metric lacks.
+ * A number that is not finite is ignored, and so is one below 0 for a counter. */
 void metric_add(struct metrics_shard *shard, enum metric metric, const char *label1,
-                const char *label2, double amount); /* counters (amount ≥ 0) and gauges */
+                const char *label2, double amount); /* counters and gauges */
 void metric_observe(struct metrics_shard *shard, enum metric metric, const char *label1,
-                    const char *label2, double value); /* histograms; not finite: ignored */
+                    const char *label2, double value); /* histograms */
 
 /* Any thread: appends the whole exposition, process figures included. */
 void metrics_render(struct metrics *metrics, struct buf *out);

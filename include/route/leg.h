@@ -61,6 +61,9 @@ void leg_cancel(struct leg *leg, const char *reason);
  * in meaning is still read for a moment, so that the connection can be used again. */
 void leg_release(struct leg *leg);
 
+/* Before the service's HTTP client goes: ends those that leg_release left reading. */
+void leg_end_lingering(struct service *service);
+
 void leg_pause(struct leg *leg);
 void leg_resume(struct leg *leg);
 

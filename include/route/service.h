@@ -5,6 +5,8 @@
 #ifndef ROUTE_SERVICE_H
 #define ROUTE_SERVICE_H
 
+#include <sys/queue.h>
+
 #include "base/log.h"
 #include "net/http_client.h"
 #include "net/worker.h"
@@ -19,6 +21,7 @@ struct service {
 	struct log *log;
 	struct log_sink *access; /* NULL: no access log */
 	struct plan *plan;       /* owned: one reference; replaced by a reload */
+	LIST_HEAD(, leg) lingering; /* legs whose answer is complete, see leg_release */
 	bool draining;
 };
 

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
+#include "route/leg.h"
 #include "route/service.h"
 
 enum { GATEWAY_IDLE_CONNECTIONS = 1024, GATEWAY_HEAD_MAX_BYTES = 32 * 1024 };
@@ -296,6 +297,7 @@ station_close(struct station *station)
 	/* The thread is gone: what belonged to it is this thread's now. */
 	if (station->server)
 		http_server_free(station->server);
+	leg_end_lingering(&station->service);
 	if (station->service.client)
 		http_client_free(station->service.client);
 	plan_unref(station->service.plan);

@@ -1,4 +1,5 @@
 /* The block models: who serves them, and what they can do. */
+#include <limits.h>
 #include <string.h>
 
 #include "model/config_table.h"
@@ -20,19 +21,18 @@ static void
 fail_provider(struct config_reader *reader, const struct config_node *node)
 {
 	const struct config *config = reader->config;
+	const char *like = NULL;
+	unsigned best = UINT_MAX, distance;
 
 	for (size_t i = 0; i < config->provider_count; i++) {
-		unsigned distance;
 		const char *name = config->providers[i].name;
 
-		if (config_text_is_like(node->text, name, &distance)) {
-			config_error(reader, config_at(node),
-			             "no provider named %.64s; did you mean `%s`?", node->text,
-			             name);
-			return;
+		if (config_text_is_like(node->text, name, &distance) && distance < best) {
+			best = distance;
+			like = name;
 		}
 	}
-	config_error(reader, config_at(node), "no provider named %.64s", node->text);
+	config_error_unknown_name(reader, node, "provider", like);
 }
 
 static void
@@ -123,7 +123,7 @@ read_model(struct config_reader *reader, const struct config_node *node)
 
 	if (!config_name_check(reader, node, MODEL_NAME_MAX, true))
 		return;
-	model->name = model->upstream_name = config_copy(config, node->key);
+	model->name = model->label = model->upstream_name = config_copy(config, node->key);
 	config->model_count++;
 	config_block_defaults(reader, BLOCK_MODEL, model);
 	config_block_read(reader, BLOCK_MODEL, node, model);

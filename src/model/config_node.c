@@ -6,7 +6,7 @@
 
 #include "model/config_text.h"
 
-enum { KEY_SHOWN_MAX = 64 };
+enum { SHOWN_MAX = 64 };
 
 void
 config_node_free(struct config_node *root)
@@ -66,24 +66,31 @@ is_key_character(unsigned char c)
 	       c == '_' || c == '-' || c == '.' || c == '/';
 }
 
+/* Appends a text the file's author chose, fit for a terminal and of bounded length. */
 static void
-path_add_key(const char *key, bool cut, struct buf *out)
+shown_add(const char *text, bool cut, struct buf *out)
 {
 	size_t n = 0;
 
-	while (key[n] && n < KEY_SHOWN_MAX && (!cut || is_key_character((unsigned char)key[n])))
+	while (n < SHOWN_MAX && text[n] && (!cut || is_key_character((unsigned char)text[n])))
 		n++;
 	for (size_t i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)key[i];
+		unsigned char c = (unsigned char)text[i];
 
-		/* A control character in a key must not reach a terminal; nor half a character. */
+		/* A control character must not reach a terminal; nor half a character. */
 		if (c < 0x20 || c >= 0x7F)
 			buf_add_text(out, "?");
 		else
-			buf_add(out, &key[i], 1);
+			buf_add(out, &text[i], 1);
 	}
-	if (key[n])
+	if (text[n])
 		buf_add_text(out, "…");
+}
+
+void
+config_node_show(const struct config_node *node, struct buf *out)
+{
+	shown_add(node->text, false, out);
 }
 
 void
@@ -101,6 +108,6 @@ config_node_path(const struct config_node *node, bool cut, struct buf *out)
 		}
 		if (i + 1 < depth)
 			buf_add_text(out, ".");
-		path_add_key(steps[i]->key, cut && i == 0, out);
+		shown_add(steps[i]->key, cut && i == 0, out);
 	}
 }

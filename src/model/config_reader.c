@@ -51,7 +51,7 @@ config_at_line(unsigned line)
 	return (struct config_place){.line = line};
 }
 
-static void
+static void __attribute__((format(printf, 4, 0)))
 fault_add(struct config_reader *reader, struct config_place place, bool warning, const char *format,
           va_list args)
 {
@@ -106,6 +106,23 @@ config_warning(struct config_reader *reader, struct config_place place, const ch
 	va_start(args, format);
 	fault_add(reader, place, true, format, args);
 	va_end(args);
+}
+
+void
+config_error_unknown_name(struct config_reader *reader, const struct config_node *node,
+                          const char *what, const char *like)
+{
+	struct buf name;
+
+	buf_init(&name, 0);
+	config_node_show(node, &name);
+	if (like)
+		config_error(reader, config_at(node), "no %s named %.*s; did you mean `%s`?", what,
+		             (int)name.n, buf_bytes(&name).p, like);
+	else
+		config_error(reader, config_at(node), "no %s named %.*s", what, (int)name.n,
+		             buf_bytes(&name).p);
+	buf_fini(&name);
 }
 
 /* Stable, so that faults of one line stay in the order they were found in. */

@@ -1,4 +1,5 @@
 /* The block routes: which models draft and which answer. */
+#include <limits.h>
 #include <string.h>
 
 #include "model/config_table.h"
@@ -20,18 +21,18 @@ static void
 fail_model(struct config_reader *reader, const struct config_node *node)
 {
 	const struct config *config = reader->config;
+	const char *like = NULL;
+	unsigned best = UINT_MAX, distance;
 
 	for (size_t i = 0; i < config->model_count; i++) {
-		unsigned distance;
 		const char *name = config->models[i].name;
 
-		if (config_text_is_like(node->text, name, &distance)) {
-			config_error(reader, config_at(node),
-			             "no model named %.64s; did you mean `%s`?", node->text, name);
-			return;
+		if (config_text_is_like(node->text, name, &distance) && distance < best) {
+			best = distance;
+			like = name;
 		}
 	}
-	config_error(reader, config_at(node), "no model named %.64s", node->text);
+	config_error_unknown_name(reader, node, "model", like);
 }
 
 static bool

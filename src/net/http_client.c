@@ -201,7 +201,7 @@ on_curl_timeout(CURLM *multi, long after_ms, void *arg)
 static void
 client_limit_idle(struct http_client *client)
 {
-	long others = client->in_flight > 0 ? (long)client->in_flight - 1 : 0;
+	long others = client->transfers > 0 ? (long)client->transfers - 1 : 0;
 
 	curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS,
 	                  others + (long)client->max_idle_connections);
@@ -210,18 +210,26 @@ client_limit_idle(struct http_client *client)
 bool
 client_attach(struct http_fetch *fetch)
 {
-	client_limit_idle(fetch->client);
-	fetch->attached = curl_multi_add_handle(fetch->client->multi, fetch->easy) == CURLM_OK;
+	struct http_client *client = fetch->client;
+
+	fetch->attached = curl_multi_add_handle(client->multi, fetch->easy) == CURLM_OK;
+	if (fetch->attached)
+		client->transfers++;
+	client_limit_idle(client);
 	return fetch->attached;
 }
 
 void
 client_detach(struct http_fetch *fetch)
 {
+	struct http_client *client = fetch->client;
+
 	if (!fetch->attached)
 		return;
 	fetch->attached = false;
-	curl_multi_remove_handle(fetch->client->multi, fetch->easy);
+	curl_multi_remove_handle(client->multi, fetch->easy);
+	client->transfers--;
+	client_limit_idle(client);
 }
 
 /* ---------------------------------------------------------------- life */

@@ -33,7 +33,8 @@ on_curl_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 /*
  * The connection is there and the request is about to be written; for a new connection and for one used
  * again. It is called once more when libcurl repeats the request: it does so when a connection that
- * had served before ends without a byte of response, as a server that closes idle connections makes it happen.
+ * had served before ends without a line of response, as a server that closes idle connections makes it
+ * happen. The server may have seen such a request twice.
  */
 static int
 on_curl_ready(void *arg, char *peer, char *local, int peer_port, int local_port)

@@ -97,7 +97,7 @@ add_score(struct buf *line, double score)
 	const double largest = 1e12; /* beyond any score; its millionths fit an integer */
 	double millionths = round(fmin(fabs(score), largest) * 1e6);
 
-	if (isnan(score))
+	if (!isfinite(score))
 		return;
 	add_key(line, "score");
 	if (score < 0 && millionths > 0)

@@ -417,9 +417,10 @@ add_labels(struct buf *out, const struct series *series, const double *bound)
 		buf_add(out, "}", 1);
 }
 
-/* Sums the shards' cells; counts: the buckets of a histogram, zeroed by the caller. */
+/* Sums the shards' cells; the buckets of a histogram go to counts, which starts as zeros. */
 static double
-series_sum(const struct metrics *metrics, const struct series *series, uint64_t *counts)
+series_sum(const struct metrics *metrics, const struct series *series,
+           uint64_t counts[BUCKETS_MAX + 1])
 {
 	double sum = 0;
 
@@ -464,6 +465,18 @@ add_histogram(struct buf *out, const struct metrics *metrics, const struct serie
 }
 
 static void
+add_value(struct buf *out, const struct metrics *metrics, const struct series *series)
+{
+	uint64_t counts[BUCKETS_MAX + 1] = {0};
+
+	buf_add_text(out, descriptions[series->metric].name);
+	add_labels(out, series, NULL);
+	buf_add(out, " ", 1);
+	exposition_add_number(out, series_sum(metrics, series, counts));
+	buf_add(out, "\n", 1);
+}
+
+static void
 add_metric(struct buf *out, const struct metrics *metrics, enum metric metric)
 {
 	static const char *const types[] = {
@@ -476,15 +489,10 @@ add_metric(struct buf *out, const struct metrics *metrics, enum metric metric)
 	exposition_add_head(out, name, types[descriptions[metric].kind], descriptions[metric].help);
 	series = atomic_load_explicit(&metrics->first[metric], memory_order_acquire);
 	for (; series; series = atomic_load_explicit(&series->next, memory_order_acquire)) {
-		if (is_histogram(metric)) {
+		if (is_histogram(metric))
 			add_histogram(out, metrics, series);
-			continue;
-		}
-		buf_add_text(out, name);
-		add_labels(out, series, NULL);
-		buf_add(out, " ", 1);
-		exposition_add_number(out, series_sum(metrics, series, NULL));
-		buf_add(out, "\n", 1);
+		else
+			add_value(out, metrics, series);
 	}
 }
 

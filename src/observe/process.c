@@ -6,9 +6,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "observe/exposition.h"
@@ -53,8 +53,9 @@ add_memory(struct buf *out)
 		return;
 	exposition_add_head(out, "process_resident_memory_bytes", "gauge",
 	                    "Resident memory size in bytes.");
-	buf_add_format(out, "process_resident_memory_bytes %llu\n",
-	               (unsigned long long)(pages * (uint64_t)sysconf(_SC_PAGESIZE)));
+	buf_add_text(out, "process_resident_memory_bytes ");
+	buf_add_u64(out, pages * (uint64_t)sysconf(_SC_PAGESIZE));
+	buf_add(out, "\n", 1);
 }
 
 static void
@@ -97,35 +98,32 @@ add_descriptors(struct buf *out)
 		buf_add_format(out, "process_max_fds %llu\n", (unsigned long long)limit.rlim_cur);
 }
 
-/* Seconds since 1970 at which the machine was started; 0: not known. */
-static uint64_t
-boot_seconds(void)
+static double
+seconds_of(clockid_t clock)
 {
-	const size_t size =
-	        256 * 1024; /* the line stands after those of processors and interrupts */
-	char *text = malloc(size), *line;
-	uint64_t seconds = 0;
+	struct timespec t;
 
-	if (text && read_text("/proc/stat", text, size) && (line = strstr(text, "\nbtime ")))
-		number_at(line + 1, 1, &seconds);
-	free(text);
-	return seconds;
+	clock_gettime(clock, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* The kernel tells the start in ticks since the machine's own, which the boot clock counts too. */
 static void
 add_start(struct buf *out)
 {
 	char text[1024], *after_name;
-	uint64_t boot_s = boot_seconds(), ticks;
+	uint64_t ticks;
+	double age_s;
 
 	/* The program's name, in parentheses, may hold anything; the fields count from its end. */
-	if (!boot_s || !read_text("/proc/self/stat", text, sizeof(text)) ||
+	if (!read_text("/proc/self/stat", text, sizeof(text)) ||
 	    !(after_name = strrchr(text, ')')) || !number_at(after_name, 20, &ticks))
 		return;
+	age_s = seconds_of(CLOCK_BOOTTIME) - (double)ticks / (double)sysconf(_SC_CLK_TCK);
 	exposition_add_head(out, "process_start_time_seconds", "gauge",
 	                    "Start of the process in seconds since 1970.");
 	buf_add_format(out, "process_start_time_seconds %.2f\n",
-	               (double)boot_s + (double)ticks / (double)sysconf(_SC_CLK_TCK));
+	               seconds_of(CLOCK_REALTIME) - age_s);
 }
 
 void

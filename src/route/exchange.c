@@ -72,7 +72,7 @@ exchange_drop_leg(struct exchange *x, enum cascade_leg role, const char *reason)
 	}
 	/* What a rejected draft cost. */
 	if (role == CASCADE_DRAFT && x->answered != leg_model(leg))
-		metric_add(x->service->shard, METRIC_TOKENS, leg_model(leg)->name, "wasted",
+		metric_add(x->service->shard, METRIC_TOKENS, leg_model(leg)->label, "wasted",
 		           (double)usage.completion_tokens);
 }
 
@@ -510,6 +510,8 @@ exchange_begin(struct service *service, struct http_call *call)
 	x->service = service;
 	x->plan = plan_ref(service->plan);
 	x->call = call;
+	snprintf(x->peer, sizeof(x->peer), "%s", http_call_peer(call));
+	snprintf(x->path, sizeof(x->path), "%s", http_call_path(call));
 	x->started_us = http_call_started_us(call);
 	x->idle_since_us = exchange_now_us(x);
 	x->leg_us[CASCADE_DRAFT] = x->leg_us[CASCADE_HEAVY] = -1;

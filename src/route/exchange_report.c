@@ -9,7 +9,7 @@
 static const char *
 model_name(const struct config_model *model)
 {
-	return model ? model->name : NULL;
+	return model ? model->label : NULL;
 }
 
 struct deliver_facts
@@ -39,9 +39,9 @@ exchange_log(const struct exchange *x, const char *end, int status, const char *
 	struct access_record record = {
 	        .time_ms = clock_wall_ms(),
 	        .id = x->id,
-	        .peer = x->call ? http_call_peer(x->call) : NULL,
+	        .peer = x->peer,
 	        .method = "POST",
-	        .path = x->call ? http_call_path(x->call) : NULL,
+	        .path = x->path,
 	        .status = status,
 	        .route = x->route ? x->route->name : NULL,
 	        .decision = facts.decision,
@@ -84,7 +84,7 @@ exchange_measure(const struct exchange *x, int status, const char *error, uint64
 	char code[12];
 
 	snprintf(code, sizeof(code), "%d", status);
-	metric_add(shard, METRIC_REQUESTS, x->answered ? x->answered->name : "none", code, 1);
+	metric_add(shard, METRIC_REQUESTS, x->answered ? x->answered->label : "none", code, 1);
 	if (decision)
 		metric_add(shard, METRIC_DECISIONS, decision, NULL, 1);
 	if (error)
@@ -97,9 +97,9 @@ exchange_measure(const struct exchange *x, int status, const char *error, uint64
 	metric_observe(shard, METRIC_OVERHEAD, NULL, NULL, (double)x->own_us / 1e6);
 	metric_add(shard, METRIC_IN_FLIGHT, NULL, NULL, -1);
 	if (x->answered && status == 200) {
-		metric_add(shard, METRIC_TOKENS, x->answered->name, "prompt",
+		metric_add(shard, METRIC_TOKENS, x->answered->label, "prompt",
 		           (double)x->usage.prompt_tokens);
-		metric_add(shard, METRIC_TOKENS, x->answered->name, "completion",
+		metric_add(shard, METRIC_TOKENS, x->answered->label, "completion",
 		           (double)x->usage.completion_tokens);
 	}
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/queue.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -44,8 +45,9 @@ struct leg {
 	uint64_t output_frames;
 	struct chat_usage usage;
 
-	bool ended;    /* told to the exchange, or cancelled */
-	bool released; /* the exchange has let go */
+	bool ended;                /* told to the exchange, or cancelled */
+	bool released;             /* the exchange has let go */
+	LIST_ENTRY(leg) lingerers; /* in service->lingering while the linger timer is there */
 	struct leg_failure failure;
 	uint64_t started_us, ended_us;
 };
@@ -70,8 +72,10 @@ leg_bury(struct leg *leg)
 	if (leg->fetch)
 		http_fetch_cancel(leg->fetch);
 	leg->fetch = NULL;
-	if (leg->linger)
+	if (leg->linger) {
 		timer_disarm(leg->linger);
+		LIST_REMOVE(leg, lingerers);
+	}
 	worker_bury(leg->service->worker, leg, leg_destroy);
 }
 
@@ -83,8 +87,8 @@ leg_end(struct leg *leg, const char *result)
 
 	leg->ended = true;
 	leg->ended_us = worker_now_us(leg->service->worker);
-	metric_add(shard, METRIC_LEGS_IN_FLIGHT, leg->model->name, NULL, -1);
-	metric_add(shard, METRIC_LEG_RESULTS, leg->model->name, result, 1);
+	metric_add(shard, METRIC_LEGS_IN_FLIGHT, leg->model->label, NULL, -1);
+	metric_add(shard, METRIC_LEG_RESULTS, leg->model->label, result, 1);
 	metric_observe(shard, METRIC_UPSTREAM_LATENCY,
 	               leg->role == CASCADE_DRAFT ? "drafter" : "heavyweight", NULL,
 	               (double)(leg->ended_us - leg->started_us) / 1e6);
@@ -312,6 +316,20 @@ failure_of_result(enum http_fetch_result result)
 	return LEG_FAULT;
 }
 
+/* Says which of the four timers it was. */
+static void
+leg_fail_with_timeout(struct leg *leg, enum http_fetch_result result, const char *detail)
+{
+	const char *which = result == HTTP_FETCH_TIMEOUT_CONNECT      ? "connect"
+	                    : result == HTTP_FETCH_TIMEOUT_FIRST_BYTE ? "first byte"
+	                    : result == HTTP_FETCH_TIMEOUT_IDLE       ? "idle"
+	                                                              : "total";
+	char text[sizeof(leg->failure.detail)];
+
+	snprintf(text, sizeof(text), "%s timeout, %s", which, detail);
+	leg_fail(leg, LEG_TIMEOUT, text);
+}
+
 static void
 on_fetch_end(void *arg, struct http_fetch *fetch, enum http_fetch_result result, const char *detail)
 {
@@ -329,6 +347,8 @@ on_fetch_end(void *arg, struct http_fetch *fetch, enum http_fetch_result result,
 		/* The status is the news, even when the body after it was cut. */
 		snprintf(text, sizeof(text), "upstream answered %d", leg->status);
 		leg_fail(leg, LEG_STATUS, text);
+	} else if (http_fetch_result_is_timeout(result)) {
+		leg_fail_with_timeout(leg, result, detail);
 	} else if (result != HTTP_FETCH_OK) {
 		/* A cut after the last finish_reason has lost nothing. */
 		if (result == HTTP_FETCH_CUT && leg->reading_stream && leg_is_finished(leg))
@@ -377,7 +397,7 @@ leg_start(struct service *service, const struct leg_spec *spec, const struct leg
 		leg_destroy(leg);
 		return NULL;
 	}
-	metric_add(service->shard, METRIC_LEGS_IN_FLIGHT, leg->model->name, NULL, 1);
+	metric_add(service->shard, METRIC_LEGS_IN_FLIGHT, leg->model->label, NULL, 1);
 	return leg;
 }
 
@@ -404,7 +424,17 @@ leg_release(struct leg *leg)
 		return;
 	}
 	leg->linger = timer_new(leg->service->worker, on_linger_timer, leg);
+	LIST_INSERT_HEAD(&leg->service->lingering, leg, lingerers);
 	timer_arm_ms(leg->linger, LEG_LINGER_MS);
+}
+
+void
+leg_end_lingering(struct service *service)
+{
+	struct leg *leg;
+
+	while ((leg = LIST_FIRST(&service->lingering)))
+		leg_bury(leg);
 }
 
 void
