@@ -110,8 +110,7 @@ easy_set_transport(CURL *easy, const struct http_client *client)
 	        * Test: certificates_are_read_once. */
 	       SET(easy, CURLOPT_CAPATH, NULL) && SET(easy, CURLOPT_CAINFO, client->ca_file) &&
 	       SET(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
-	       SET(easy, CURLOPT_SHARE, client->share) &&
-	       SET(easy, CURLOPT_USERAGENT, "draft-thinker/" DT_VERSION);
+	       SET(easy, CURLOPT_SHARE, client->share);
 }
 
 static bool
