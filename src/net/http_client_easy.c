@@ -27,7 +27,7 @@ on_curl_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	(void)purpose;
 	if (fd < 0)
 		fetch->no_descriptor = socket_error_is_ours(errno);
-	return fd < 0 ? CURL_SOCKET_BAD : fd;
+	return fd; /* -1 is libcurl's CURL_SOCKET_BAD, too */
 }
 
 /*

@@ -354,7 +354,7 @@ socket_to_port(uint16_t port)
 	int found = -1;
 
 	while (found < 0 && (entry = readdir(dir))) {
-		struct sockaddr_in peer;
+		struct sockaddr_in peer = {0};
 		socklen_t size = sizeof(peer);
 		int fd = atoi(entry->d_name);
 
