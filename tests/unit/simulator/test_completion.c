@@ -16,9 +16,9 @@ struct answer {
 	struct sim_distribution_set *distributions;
 	struct sim_request request;
 	struct sim_completion *completion;
-	struct buf text;      /* the prompt without marks */
-	struct buf stream;    /* all frames */
-	enum sim_step end;    /* what came after the last frame */
+	struct buf text;                 /* the prompt without marks */
+	struct buf stream;               /* all frames */
+	enum sim_step end;               /* what came after the last frame */
 	struct bytes frames[FRAMES_MAX]; /* payloads */
 	size_t count;
 };
@@ -44,14 +44,14 @@ answer_begin(struct answer *a, const char *prompt, const char *members, uint64_t
 	ck_assert(sim_plan_read_prompt(&plan, buf_bytes(&a->request.prompt), SIM_MARKS_ALL, "m",
 	                               &a->text, why, sizeof(why)));
 	a->completion = sim_completion_new(&(struct sim_completion_spec){
-		.request = &a->request,
-		.plan = &plan,
-		.prompt = buf_bytes(&a->text),
-		.vocabulary = a->vocabulary,
-		.distributions = a->distributions,
-		.seed = 1,
-		.serial = serial,
-		.created_s = 1700000000,
+	        .request = &a->request,
+	        .plan = &plan,
+	        .prompt = buf_bytes(&a->text),
+	        .vocabulary = a->vocabulary,
+	        .distributions = a->distributions,
+	        .seed = 1,
+	        .serial = serial,
+	        .created_s = 1700000000,
 	});
 	ck_assert_ptr_nonnull(a->completion);
 	buf_fini(&body);
@@ -71,8 +71,7 @@ answer_stream(struct answer *a, const char *prompt, const char *members)
 	while (sse_reader_next(&reader, &event)) {
 		ck_assert_uint_lt(a->count, FRAMES_MAX);
 		/* The reader borrows from the stream, which stays: each event is one data line. */
-		ck_assert(event.data.p >= a->stream.p &&
-		          event.data.p < a->stream.p + a->stream.n);
+		ck_assert(event.data.p >= a->stream.p && event.data.p < a->stream.p + a->stream.n);
 		a->frames[a->count++] = event.data;
 	}
 	ck_assert(!sse_reader_is_midway(&reader));
@@ -140,17 +139,17 @@ content_of(const struct answer *a, unsigned index, char finish[32])
 START_TEST(test_a_stream_is_spelled_as_openai_spells_it)
 {
 	static const char *const wants[] = {
-		"\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\","
-		"\"refusal\":null},\"logprobs\":null,\"finish_reason\":null}]}",
-		"\"choices\":[{\"index\":0,\"delta\":{\"content\":\"You\"},\"logprobs\":null,"
-		"\"finish_reason\":null}]}",
-		"\"choices\":[{\"index\":0,\"delta\":{\"content\":\" asked\"},\"logprobs\":null,"
-		"\"finish_reason\":null}]}",
-		"\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":"
-		"\"stop\"}]}",
+	        "\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\","
+	        "\"refusal\":null},\"logprobs\":null,\"finish_reason\":null}]}",
+	        "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"You\"},\"logprobs\":null,"
+	        "\"finish_reason\":null}]}",
+	        "\"choices\":[{\"index\":0,\"delta\":{\"content\":\" asked\"},\"logprobs\":null,"
+	        "\"finish_reason\":null}]}",
+	        "\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":"
+	        "\"stop\"}]}",
 	};
 	static const char middle[] = "\"object\":\"chat.completion.chunk\",\"created\":1700000000,"
-				     "\"model\":\"m\",\"system_fingerprint\":\"fp_";
+	                             "\"model\":\"m\",\"system_fingerprint\":\"fp_";
 	struct answer a;
 	char text[1024];
 
@@ -158,8 +157,8 @@ START_TEST(test_a_stream_is_spelled_as_openai_spells_it)
 	ck_assert_uint_eq(a.count, 5);
 	for (size_t i = 0; i < 4; i++) {
 		ck_assert_str_eq(choices_of(a.frames[i], text), wants[i]);
-		ck_assert_ptr_nonnull(memmem(a.frames[i].p, a.frames[i].n, middle,
-		                             sizeof(middle) - 1));
+		ck_assert_ptr_nonnull(
+		        memmem(a.frames[i].p, a.frames[i].n, middle, sizeof(middle) - 1));
 		ck_assert_int_eq(memcmp(a.frames[i].p, "{\"id\":\"chatcmpl-", 16), 0);
 	}
 	ck_assert(bytes_is(a.frames[4], "[DONE]"));
@@ -178,8 +177,8 @@ START_TEST(test_usage_comes_last_and_is_null_before)
 	              ",\"stream\":true,\"stream_options\":{\"include_usage\":true}");
 	ck_assert_uint_eq(a.count, 6);
 	for (size_t i = 0; i < 4; i++)
-		ck_assert_int_eq(memcmp(a.frames[i].p + a.frames[i].n - 15, "],\"usage\":null}", 15),
-		                 0);
+		ck_assert_int_eq(
+		        memcmp(a.frames[i].p + a.frames[i].n - 15, "],\"usage\":null}", 15), 0);
 	/* The marks were sent, so they count: hi 1, [[ 2, tokens 1, = 1, 2 1, ]] 2; and 7 around it. */
 	ck_assert_str_eq(choices_of(a.frames[4], text),
 	                 "\"choices\":[],\"usage\":{\"prompt_tokens\":15,\"completion_tokens\":2,"
@@ -357,16 +356,16 @@ START_TEST(test_an_answer_ends_for_a_reason)
 		const char *prompt, *members, *finish;
 		uint64_t tokens;
 	} rows[] = {
-		{"x[[tokens=30]]", "", "stop", 30},
-		{"x[[tokens=30]]", ",\"max_tokens\":30", "stop", 30},
-		{"x[[tokens=30]]", ",\"max_tokens\":29", "length", 29},
-		{"x[[tokens=30]]", ",\"max_completion_tokens\":1", "length", 1},
-		{"x[[tokens=30]]", ",\"stop\":\":\"", "stop", 2},
-		{"x[[tokens=30]]", ",\"stop\":[\":\"],\"max_tokens\":2", "length", 2},
-		{"x[[tokens=30,finish=content_filter]]", "", "content_filter", 30},
-		{"x[[tokens=30,finish=content_filter]]", ",\"max_tokens\":3", "length", 3},
-		{"x[[empty]]", "", "stop", 0},
-		{"x[[tokens=0]]", ",\"max_tokens\":3", "stop", 0},
+	        {"x[[tokens=30]]", "", "stop", 30},
+	        {"x[[tokens=30]]", ",\"max_tokens\":30", "stop", 30},
+	        {"x[[tokens=30]]", ",\"max_tokens\":29", "length", 29},
+	        {"x[[tokens=30]]", ",\"max_completion_tokens\":1", "length", 1},
+	        {"x[[tokens=30]]", ",\"stop\":\":\"", "stop", 2},
+	        {"x[[tokens=30]]", ",\"stop\":[\":\"],\"max_tokens\":2", "length", 2},
+	        {"x[[tokens=30,finish=content_filter]]", "", "content_filter", 30},
+	        {"x[[tokens=30,finish=content_filter]]", ",\"max_tokens\":3", "length", 3},
+	        {"x[[empty]]", "", "stop", 0},
+	        {"x[[tokens=0]]", ",\"max_tokens\":3", "stop", 0},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -439,12 +438,12 @@ START_TEST(test_all_choices_together_are_bounded)
 END_TEST
 
 #define TOOLS                                                                                      \
-	",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"get \\\"x\\\"\","              \
-	"\"parameters\":{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"},"       \
+	",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"get \\\"x\\\"\","             \
+	"\"parameters\":{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"},"      \
 	"\"days\":{\"type\":\"integer\"},\"unit\":{\"enum\":[\"C\",\"F\"]}}}}}]"
 
 static const char wanted_arguments[] =
-	"{\"city\":\"Wetter in K\xc3\xb6ln?\",\"days\":1,\"unit\":\"C\"}";
+        "{\"city\":\"Wetter in K\xc3\xb6ln?\",\"days\":1,\"unit\":\"C\"}";
 
 START_TEST(test_a_tool_is_called_in_fragments)
 {
@@ -453,7 +452,8 @@ START_TEST(test_a_tool_is_called_in_fragments)
 	char text[1024];
 	struct answer a;
 
-	answer_stream(&a, "Wetter in K\xc3\xb6ln?[[tool]]", TOOLS ",\"stream\":true,\"logprobs\":true");
+	answer_stream(&a, "Wetter in K\xc3\xb6ln?[[tool]]",
+	              TOOLS ",\"stream\":true,\"logprobs\":true");
 	chat_frame_init(&frame);
 	ck_assert_ptr_nonnull(strstr(choices_of(a.frames[0], text),
 	                             "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{"
@@ -463,8 +463,7 @@ START_TEST(test_a_tool_is_called_in_fragments)
 	                                   "\"refusal\":null},\"logprobs\":null"));
 	ck_assert_uint_gt(a.count, 5);
 	for (size_t i = 1; i + 2 < a.count; i++) {
-		static const char head[] =
-			"[{\"index\":0,\"function\":{\"arguments\":";
+		static const char head[] = "[{\"index\":0,\"function\":{\"arguments\":";
 		struct json_value calls;
 
 		ck_assert(chat_frame_read(&frame, a.frames[i]));
@@ -534,11 +533,11 @@ START_TEST(test_faults_come_where_they_were_asked_for)
 		size_t frames;
 		enum sim_step end;
 	} rows[] = {
-		{"[[cut=0]]", 0, SIM_STEP_CUT},     {"[[cut=5]]", 5, SIM_STEP_CUT},
-		{"[[stall=0]]", 0, SIM_STEP_STALL}, {"[[stall=5]]", 5, SIM_STEP_STALL},
-		{"[[cut=22]]", 22, SIM_STEP_CUT},   {"[[cut=24]]", 23, SIM_STEP_END},
-		{"[[no-done]]", 22, SIM_STEP_END},  {"[[error200=5]]", 6, SIM_STEP_END},
-		{"[[error200]]", 1, SIM_STEP_END},  {"[[garbage=5]]", 24, SIM_STEP_END},
+	        {"[[cut=0]]", 0, SIM_STEP_CUT},     {"[[cut=5]]", 5, SIM_STEP_CUT},
+	        {"[[stall=0]]", 0, SIM_STEP_STALL}, {"[[stall=5]]", 5, SIM_STEP_STALL},
+	        {"[[cut=22]]", 22, SIM_STEP_CUT},   {"[[cut=24]]", 23, SIM_STEP_END},
+	        {"[[no-done]]", 22, SIM_STEP_END},  {"[[error200=5]]", 6, SIM_STEP_END},
+	        {"[[error200]]", 1, SIM_STEP_END},  {"[[garbage=5]]", 24, SIM_STEP_END},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -618,7 +617,8 @@ START_TEST(test_the_document_says_what_the_stream_says)
 		buf_fini(&streamed);
 		buf_fini(&whole);
 	}
-	ck_assert_ptr_nonnull(memmem(document.p, document.n, "\"object\":\"chat.completion\",", 27));
+	ck_assert_ptr_nonnull(
+	        memmem(document.p, document.n, "\"object\":\"chat.completion\",", 27));
 	chat_frame_fini(&frame);
 	buf_fini(&document);
 	answer_end(&a);
