@@ -1,9 +1,14 @@
-/* The commands of the program: each gets its own arguments, argv[0] being its name, and gives the
- * exit code: 0 fine, 1 failure, 2 usage. */
+/* The commands of the program. Each gets its own arguments, argv[0] being the command's name, and
+ * returns the exit status: 0 fine, 1 runtime failure, 2 usage. */
 #ifndef APP_COMMANDS_H
 #define APP_COMMANDS_H
 
-/* The model server to try things on. */
+int command_run(int argc, char **argv);
+int command_check(int argc, char **argv);
 int command_simulate(int argc, char **argv);
+int command_explain(int argc, char **argv);
+
+/* The default configuration file if it exists, else NULL: the built-in defaults. */
+const char *command_default_config(void);
 
 #endif

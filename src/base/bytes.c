@@ -35,13 +35,14 @@ bytes_to_double(struct bytes text, double *out)
 	static const double power[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
 	                               1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
 	                               1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-	const char *p = text.p, *end = p ? p + text.n : NULL;
+	const char *p = text.p, *end;
 	bool negative = false;
 	uint64_t mantissa = 0;
 	int digits = 0, fraction = 0;
 
-	if (!p || p == end)
+	if (!p || text.n == 0)
 		return false;
+	end = p + text.n;
 	if (*p == '-') {
 		negative = true;
 		p++;

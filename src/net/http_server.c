@@ -394,7 +394,7 @@ listen_anywhere(uint16_t port)
 }
 
 bool
-http_server_listen(struct http_server *server, const char *host, uint16_t port, char *error,
+http_server_listen(struct http_server *server, const char *host, uint16_t *port, char *error,
                    size_t size)
 {
 	struct addrinfo hints = {.ai_family = AF_UNSPEC,
@@ -406,9 +406,9 @@ http_server_listen(struct http_server *server, const char *host, uint16_t port, 
 	bool ok = false;
 
 	if (!*host || strcmp(host, "*") == 0) {
-		fd = listen_anywhere(port);
+		fd = listen_anywhere(*port);
 	} else {
-		snprintf(service, sizeof(service), "%u", port);
+		snprintf(service, sizeof(service), "%u", *port);
 		failure = getaddrinfo(host, service, &hints, &list);
 		if (failure) {
 			snprintf(error, size, "cannot listen on %s: %s", host,
@@ -418,10 +418,12 @@ http_server_listen(struct http_server *server, const char *host, uint16_t port, 
 		fd = socket_listen(list, false);
 	}
 	if (fd < 0)
-		snprintf(error, size, "cannot listen on %s:%u: %s", *host ? host : "*", port,
+		snprintf(error, size, "cannot listen on %s:%u: %s", *host ? host : "*", *port,
 		         strerror(errno));
 	else if (!(ok = listener_add(server, fd)))
 		snprintf(error, size, "out of memory");
+	if (ok)
+		*port = socket_port(fd);
 	if (list)
 		freeaddrinfo(list);
 	return ok;

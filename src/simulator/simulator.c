@@ -372,6 +372,7 @@ simulator_new(struct worker *worker, const struct simulator_options *options, ch
 	        .write_timeout_ms = WRITE_TIMEOUT_MS,
 	};
 	struct simulator *s = mem_new(sizeof(*s));
+	uint16_t port = options->port;
 
 	s->worker = worker;
 	s->requests = options->requests;
@@ -385,7 +386,7 @@ simulator_new(struct worker *worker, const struct simulator_options *options, ch
 	if (simulator_read_plans(s, options, error, size) &&
 	    simulator_read_faults(s, options, error, size) &&
 	    (s->server = http_server_new(worker, &server, on_request, s, error, size)) &&
-	    http_server_listen(s->server, options->host ? options->host : "", options->port, error,
+	    http_server_listen(s->server, options->host ? options->host : "", &port, error,
 	                       size))
 		return s;
 	simulator_free(s);

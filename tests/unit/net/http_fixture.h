@@ -27,6 +27,9 @@
 #include "net/worker.h"
 #include "unit.h"
 
+struct job;
+struct log;
+
 struct fixture {
 	struct http_server_options options;
 	struct worker *worker;
@@ -35,6 +38,8 @@ struct fixture {
 	bool running;
 	uint16_t port;
 	char error[256];
+	struct log *log;  /* borrowed; may be NULL */
+	struct job *last; /* of the server's thread */
 	/* What the handler saw; written by the server's thread. */
 	atomic_int requests, held, gone, drains, refused, refused_status, drained;
 	atomic_ullong gone_us, written, age_us;
@@ -119,7 +124,16 @@ job_start(struct fixture *f, struct http_call *call, unsigned long pieces, size_
 		http_reply_begin(call, 200, &fixture_text, 1);
 		timer_arm_ms(job->timer, 0);
 	}
+	f->last = job;
 	atomic_fetch_add(&f->held, 1);
+}
+
+/* For fixture_do: answers the last call of /hold. */
+static inline void
+job_release(struct fixture *f)
+{
+	http_reply(f->last->call, 200, &fixture_text, 1, bytes_of("released"));
+	job_free(f->last);
 }
 
 static inline void
@@ -206,7 +220,7 @@ fixture_init(struct fixture *f)
 static inline void
 fixture_listen(struct fixture *f, const char *host)
 {
-	f->worker = worker_new(0, NULL);
+	f->worker = worker_new(0, f->log);
 	ck_assert_ptr_nonnull(f->worker);
 	f->server = http_server_new(f->worker, &f->options, fixture_handle, f, f->error,
 	                            sizeof(f->error));
