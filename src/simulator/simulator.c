@@ -386,8 +386,7 @@ simulator_new(struct worker *worker, const struct simulator_options *options, ch
 	if (simulator_read_plans(s, options, error, size) &&
 	    simulator_read_faults(s, options, error, size) &&
 	    (s->server = http_server_new(worker, &server, on_request, s, error, size)) &&
-	    http_server_listen(s->server, options->host ? options->host : "", &port, error,
-	                       size))
+	    http_server_listen(s->server, options->host ? options->host : "", &port, error, size))
 		return s;
 	simulator_free(s);
 	return NULL;
