@@ -34,6 +34,6 @@ USER 10001:10001
 EXPOSE 8080
 # bash speaks TCP by itself; nothing needs to be installed for it.
 HEALTHCHECK --interval=15s --timeout=3s --start-period=5s --retries=3 CMD ["bash", "-c", \
-	"exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /health/live HTTP/1.0\\r\\n\\r\\n' >&3 && read -r -t 2 answer <&3 && [[ $answer == *' 200 '* ]]"]
+	"exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /health/live HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 && read -r -t 2 answer <&3 && [[ $answer == *' 200 '* ]]"]
 ENTRYPOINT ["/usr/local/bin/draft-thinker"]
 CMD ["-c", "/etc/draft-thinker/draft-thinker.yaml"]

@@ -8,7 +8,4 @@ int command_check(int argc, char **argv);
 int command_simulate(int argc, char **argv);
 int command_explain(int argc, char **argv);
 
-/* The default configuration file if it exists, else NULL: the built-in defaults. */
-const char *command_default_config(void);
-
 #endif

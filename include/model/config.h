@@ -1,9 +1,9 @@
 /*
- * The configuration: one YAML file read into an immutable, reference-counted snapshot. Requests hold
- * the snapshot they started with; a reload swaps in another.
+ * The configuration: one YAML file read into an immutable, reference-counted snapshot. Requests
+ * hold the snapshot they started with; a reload swaps in another.
  *
- * The short form (drafter, heavyweight) is turned into the long form (providers, models, routes), so
- * that the rest of the program knows only one.
+ * The short form (drafter, heavyweight) is turned into the long form (providers, models,
+ * routes), so that the rest of the program knows only one.
  */
 #ifndef MODEL_CONFIG_H
 #define MODEL_CONFIG_H
@@ -76,7 +76,8 @@ enum {
 
 struct config_model {
 	char *name;
-	char *upstream_name;                    /* what the provider calls it */
+	char *upstream_name; /* what the provider calls it */
+	char *label; /* what operators and clients are told: the name, in the short form the upstream's */
 	const struct config_provider *provider; /* borrowed from the same snapshot */
 	struct config_price price;
 	bool capabilities_known; /* false: nothing was declared, everything but embeddings is assumed */
@@ -139,8 +140,9 @@ struct config_report {
 void config_report_init(struct config_report *report);
 void config_report_fini(struct config_report *report);
 
-/* Reads a file (path) or a text under a name for messages. NULL when the report has errors; every fault
- * is reported, not just the first. The result has one reference. path NULL: the built-in defaults. */
+/* Reads a file (path) or a text under a name for messages. NULL when the report has errors;
+ * every fault is reported, not just the first. The result has one reference. path NULL: the
+ * built-in defaults. */
 struct config *config_load(const char *path, struct config_report *report);
 struct config *config_parse(const char *name, struct bytes text, struct config_report *report);
 
@@ -152,8 +154,8 @@ void config_unref(struct config *config); /* any thread; frees at the last, wipi
 
 /* Looks names up; NULL when unknown. */
 const struct config_route *config_route_find(const struct config *config, const char *name);
-/* By its name under `models`, or as `provider/model`: the provider by name or label, the model by the
- * provider's own name for it, which may have slashes of its own. */
+/* By its name under `models`, or as `provider/model`: the provider by name or label, the model
+ * by the provider's own name for it, which may have slashes of its own. */
 const struct config_model *config_model_find(const struct config *config, const char *name);
 
 #endif

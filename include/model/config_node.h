@@ -48,12 +48,12 @@ const struct config_node *config_node_find(const struct config_node *node, const
 /* Is it absent, or written without a value (`key:`, `~`, `null`)? */
 bool config_node_is_null(const struct config_node *node);
 
-/* Appends a scalar as written, variables not replaced; control characters and what is not ASCII as `?`,
- * and at most 64 bytes of it. */
+/* Appends a scalar as written, variables not replaced; control characters and what is not ASCII
+ * as `?`, and at most 64 bytes of it. */
 void config_node_show(const struct config_node *node, struct buf *out);
 
-/* Appends the dotted path, `server.listen[1]`; nothing for the root. When `cut`, the last key is shown
- * only as far as it looks like a key: `{api_key:sk-…}` is, for YAML, one long key. */
+/* Appends the dotted path, `server.listen[1]`; nothing for the root. When `cut`, the last key is
+ * shown only as far as it looks like a key: `{api_key:sk-…}` is, for YAML, one long key. */
 void config_node_path(const struct config_node *node, bool cut, struct buf *out);
 
 #endif

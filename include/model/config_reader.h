@@ -47,7 +47,8 @@ void config_error(struct config_reader *reader, struct config_place place, const
 void config_warning(struct config_reader *reader, struct config_place place, const char *format,
                     ...) __attribute__((format(printf, 3, 4)));
 
-/* "no model named X", and what it may have meant (NULL: nothing is like it). node: the scalar that names it. */
+/* "no model named X", and what it may have meant (NULL: nothing is like it). node: the scalar
+ * that names it. */
 void config_error_unknown_name(struct config_reader *reader, const struct config_node *node,
                                const char *what, const char *like);
 
@@ -66,8 +67,8 @@ void config_read_models(struct config_reader *reader, const struct config_node *
 void config_read_routes(struct config_reader *reader, const struct config_node *root);
 void config_read_short_form(struct config_reader *reader, const struct config_node *root);
 
-/* Shared by both forms. block: the provider's, or the short form's drafter or heavyweight; NULL when the file
- * does not have it. place: of its api_key. */
+/* Shared by both forms. block: the provider's, or the short form's drafter or heavyweight; NULL
+ * when the file does not have it. place: of its api_key. */
 void config_read_headers(struct config_reader *reader, const struct config_node *block,
                          struct config_provider *provider);
 void config_provider_key_default(struct config_reader *reader, const struct config_node *block,

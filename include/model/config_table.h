@@ -1,7 +1,7 @@
 /*
- * The keys of the configuration file: one table (config_table.def) that says for each its block, type,
- * range, default and meaning. The reader, the defaults, `check --keys` and the test that holds the manual
- * page to it all come from there.
+ * The keys of the configuration file: one table (config_table.def) that says for each its block,
+ * type, range, default and meaning. The reader, the defaults, `check --keys` and the test that
+ * holds the manual page to it all come from there.
  */
 #ifndef MODEL_CONFIG_TABLE_H
 #define MODEL_CONFIG_TABLE_H
@@ -90,8 +90,8 @@ struct config_side {
 /* Sets the struct at base to the defaults of the block's keys. */
 void config_block_defaults(struct config_reader *reader, enum config_block block, void *base);
 
-/* Reads a block's scalar keys over what is at base, and says which keys are unknown, of a wrong type,
- * out of range, or without effect. node NULL or null: nothing. base NULL: only checks. */
+/* Reads a block's scalar keys over what is at base, and says which keys are unknown, of a wrong
+ * type, out of range, or without effect. node NULL or null: nothing. base NULL: only checks. */
 void config_block_read(struct config_reader *reader, enum config_block block,
                        const struct config_node *node, void *base);
 
@@ -109,7 +109,8 @@ union config_value {
 bool config_value_read(struct config_reader *reader, const struct config_key *key,
                        const struct config_node *node, union config_value *value);
 
-/* A scalar that must be a text: a copy in the snapshot's memory, variables replaced; NULL after a fault. */
+/* A scalar that must be a text: a copy in the snapshot's memory, variables replaced; NULL after
+ * a fault. */
 char *config_text_read(struct config_reader *reader, const struct config_node *node);
 /* Likewise, and `file:PATH` is replaced with the file's content. */
 char *config_secret_read(struct config_reader *reader, const struct config_node *node);

@@ -101,6 +101,7 @@ struct http_conn {
 	struct evhttp_request *request; /* in CALL and FLUSH, unless refused; evhttp's */
 	bufferevent_data_cb evhttp_read, evhttp_write;
 	bufferevent_event_cb evhttp_event;
+	bool tls;
 	bool ours;    /* the bufferevent's callbacks are ours */
 	bool closing; /* closes after this reply */
 	bool eof;     /* the client will send no more */

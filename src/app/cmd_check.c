@@ -1,8 +1,9 @@
 /*
- * `draft-thinker check`: reads the configuration as the gateway would, without starting anything.
+ * `draft-thinker check`: reads the configuration as the gateway would, without starting
+ * anything.
  *
- * Faults go to standard output, one a line, so that an editor or a pipeline can take them from there; warnings and
- * the last word go to standard error.
+ * Faults go to standard output, one a line, so that an editor or a pipeline can take them from
+ * there; warnings and the last word go to standard error.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -37,9 +38,7 @@ key_values(const struct config_key *key, char *out, size_t size)
 
 	if (key->choices)
 		snprintf(out, size, "%s %s", type, key->choices);
-	else if (key->type <= KEY_MONEY && key->type != KEY_BOOL)
-		snprintf(out, size, "%s %.15g to %.15g", type, key->min, key->max);
-	else if (key->type == KEY_PORT)
+	else if ((key->type >= KEY_COUNT && key->type <= KEY_MONEY) || key->type == KEY_PORT)
 		snprintf(out, size, "%s %.15g to %.15g", type, key->min, key->max);
 	else
 		snprintf(out, size, "%s", type);

@@ -204,7 +204,7 @@ explain_print(const struct explain *e)
 	printf("\nroute %s, drafter %s, rule %s: threshold %g bits, the first %u tokens one by "
 	       "one, "
 	       "then the mean of %u\n",
-	       e->route->name, leg_model(e->leg)->upstream_name, e->route->entropy.rule->name,
+	       e->route->name, leg_model(e->leg)->label, e->route->entropy.rule->name,
 	       e->rule.options.threshold, e->rule.options.early_exit_count,
 	       e->rule.options.window_size);
 	printf("verdict: %s (%s)", decision, reason);
@@ -235,7 +235,7 @@ explain_print_json(const struct explain *e)
 	buf_add_text(&out, "{\"route\":");
 	buf_add_json_string(&out, bytes_of(e->route->name));
 	buf_add_text(&out, ",\"model\":");
-	buf_add_json_string(&out, bytes_of(leg_model(e->leg)->upstream_name));
+	buf_add_json_string(&out, bytes_of(leg_model(e->leg)->label));
 	buf_add_format(&out, ",\"decision\":\"%s\",\"reason\":\"%s\"", decision, reason);
 	json_add_number(&out, "threshold", e->rule.options.threshold);
 	json_add_number(&out, "score", rule_score(&e->rule));
@@ -315,7 +315,7 @@ explain_run(struct explain *e, struct plan *plan, const char *prompt)
 	else if (e->done)
 		explain_print(e), status = 0;
 	else
-		fprintf(stderr, "draft-thinker: explain: %s: %s\n", e->route->drafters[0]->name,
+		fprintf(stderr, "draft-thinker: explain: %s: %s\n", e->route->drafters[0]->label,
 		        e->failure);
 	if (e->leg)
 		leg_cancel(e->leg, "done");
@@ -369,7 +369,7 @@ command_explain(int argc, char **argv)
 	        {"json", no_argument, NULL, 'j'},         {"color", required_argument, NULL, 'C'},
 	        {"help", no_argument, NULL, 'h'},         {0}};
 	struct explain e = {.color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR")};
-	const char *path = command_default_config(), *route = NULL;
+	const char *path = config_default_path(), *route = NULL;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {

@@ -209,7 +209,7 @@ command_run(int argc, char **argv)
 {
 	static const struct option options[] = {
 	        {"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {0}};
-	struct run run = {.path = command_default_config()};
+	struct run run = {.path = config_default_path()};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {

@@ -1,6 +1,5 @@
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "app/commands.h"
 
@@ -23,14 +22,6 @@ static const struct {
         {"simulate", command_simulate},
         {"explain", command_explain},
 };
-
-const char *
-command_default_config(void)
-{
-	static const char path[] = "config/draft-thinker.yaml";
-
-	return access(path, F_OK) == 0 ? path : NULL;
-}
 
 int
 main(int argc, char **argv)

@@ -1,4 +1,5 @@
-/* What a configuration takes from outside itself: variables of the environment, and files that hold a secret. */
+/* What a configuration takes from outside itself: variables of the environment, and files that
+ * hold a secret. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -123,7 +123,7 @@ read_model(struct config_reader *reader, const struct config_node *node)
 
 	if (!config_name_check(reader, node, MODEL_NAME_MAX, true))
 		return;
-	model->name = model->upstream_name = config_copy(config, node->key);
+	model->name = model->label = model->upstream_name = config_copy(config, node->key);
 	config->model_count++;
 	config_block_defaults(reader, BLOCK_MODEL, model);
 	config_block_read(reader, BLOCK_MODEL, node, model);

@@ -72,7 +72,7 @@ shown_add(const char *text, bool cut, struct buf *out)
 {
 	size_t n = 0;
 
-	while (text[n] && n < SHOWN_MAX && (!cut || is_key_character((unsigned char)text[n])))
+	while (n < SHOWN_MAX && text[n] && (!cut || is_key_character((unsigned char)text[n])))
 		n++;
 	for (size_t i = 0; i < n; i++) {
 		unsigned char c = (unsigned char)text[i];

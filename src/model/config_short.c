@@ -1,10 +1,10 @@
 /*
- * The short form: two blocks that each name a provider and a model. It becomes the long form with one route,
- * `auto`, and the models `drafter` and `heavyweight`.
+ * The short form: two blocks that each name a provider and a model. It becomes the long form
+ * with one route, `auto`, and the models `drafter` and `heavyweight`.
  *
- * Where both blocks describe the same server in the same way they share one provider, named as they name it.
- * Where they name it alike but differ (a longer timeout, say), there are two, `drafter` and `heavyweight`, and the
- * name they gave stays as the label by which clients pin.
+ * Where both blocks describe the same server in the same way they share one provider, named as
+ * they name it. Where they name it alike but differ (a longer timeout, say), there are two,
+ * `drafter` and `heavyweight`, and the name they gave stays as the label by which clients pin.
  */
 #include <string.h>
 
@@ -72,6 +72,7 @@ read_side(struct config_reader *reader, const struct config_node *root, enum con
 	*model = (struct config_model){
 	        .name = config_copy(reader->config, name),
 	        .upstream_name = side.model,
+	        .label = side.model,
 	        .provider = provider,
 	};
 }

@@ -37,7 +37,8 @@ is_ipv6(struct bytes host)
 	return inet_pton(AF_INET6, copy, &address) == 1;
 }
 
-/* Splits `host`, `host:port` or `[v6]:port`; port.p NULL when there is none. False when it is neither. */
+/* Splits `host`, `host:port` or `[v6]:port`; port.p NULL when there is none. False when it is
+ * neither. */
 static bool
 authority_split(struct bytes text, struct bytes *host, struct bytes *port)
 {
@@ -65,22 +66,29 @@ authority_split(struct bytes text, struct bytes *host, struct bytes *port)
 	return true;
 }
 
-/* The part between `//` and the path; p NULL when there is none. */
-static struct bytes
-url_authority(const char *url)
+/* The part between the scheme and the path; false when the scheme is neither http nor https. */
+static bool
+url_authority(const char *url, struct bytes *authority)
 {
-	const char *p = strstr(url, "://");
+	const char *p = url;
 
-	return p ? (struct bytes){p + 3, strcspn(p + 3, "/?#")} : (struct bytes){NULL, 0};
+	if (strncmp(p, "http://", 7) == 0)
+		p += 7;
+	else if (strncmp(p, "https://", 8) == 0)
+		p += 8;
+	else
+		return false;
+	*authority = (struct bytes){p, strcspn(p, "/?#")};
+	return true;
 }
 
 const char *
 config_url_problem(const char *url)
 {
-	struct bytes authority = url_authority(url), host, port;
+	struct bytes authority, host, port;
 	uint64_t number;
 
-	if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
+	if (!url_authority(url, &authority))
 		return "must begin with http:// or https://";
 	for (const char *p = url; *p; p++) {
 		if (*p <= 0x20 || *p >= 0x7F)
@@ -101,9 +109,10 @@ config_url_problem(const char *url)
 bool
 config_url_is_openai(const char *url)
 {
-	struct bytes authority = url_authority(url), host, port;
+	struct bytes authority, host, port;
 
-	if (strncmp(url, "https://", 8) != 0 || !authority_split(authority, &host, &port))
+	if (strncmp(url, "https://", 8) != 0 || !url_authority(url, &authority) ||
+	    !authority_split(authority, &host, &port))
 		return false;
 	return host.n == strlen("api.openai.com") &&
 	       strncasecmp(host.p, "api.openai.com", host.n) == 0;

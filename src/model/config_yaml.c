@@ -1,6 +1,7 @@
 /*
- * libyaml's events made into a tree. Only plain YAML is taken: no aliases (a few lines of them can
- * stand for gigabytes), no tags, one document. What libyaml says of malformed text is passed on with its line.
+ * libyaml's events made into a tree. Only plain YAML is taken: no aliases (a few lines of them
+ * can stand for gigabytes), no tags, one document. What libyaml says of malformed text is passed
+ * on with its line.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,7 @@ static const struct config_node *
 sibling_find(const struct config_node *map, const char *key)
 {
 	for (const struct config_node *child = map->first; child; child = child->next) {
-		if (child->key && strcmp(child->key, key) == 0)
+		if (strcmp(child->key, key) == 0)
 			return child;
 	}
 	return NULL;
@@ -119,6 +120,9 @@ on_tree_open(struct tree_builder *tree, const yaml_event_t *event, enum config_n
 static void
 on_tree_close(struct tree_builder *tree)
 {
+	/* libyaml closes nothing that it has not opened. */
+	if (!tree->open)
+		die("configuration: the end of no list or map");
 	tree->depth--;
 	tree->open = tree->open->parent;
 }
@@ -183,23 +187,25 @@ on_tree_malformed(struct tree_builder *tree, const yaml_parser_t *parser, struct
 	tree->failed = true;
 }
 
-/* Removes repeated keys from the tree's maps, saying so, so that what is read later is unambiguous. */
+/* Removes repeated keys from the tree's maps, saying so, so that what is read later is
+ * unambiguous. */
 static void
 tree_check_repeated(struct tree_builder *tree, struct config_node *map)
 {
-	struct config_node *before = NULL;
+	struct config_node *before = map->first;
 
-	for (struct config_node *child = map->first, *next; child; child = next) {
+	/* The first cannot repeat one before it. */
+	for (struct config_node *child = before ? before->next : NULL; child;
+	     child = before->next) {
 		const struct config_node *same = sibling_find(map, child->key);
 
-		next = child->next;
 		if (same == child) {
 			before = child;
 			continue;
 		}
 		config_error(tree->reader, config_at_name(child),
 		             "repeated key; it stands on line %u already", same->line);
-		before->next = next;
+		before->next = child->next;
 		if (map->last == child)
 			map->last = before;
 		map->count--;

@@ -176,6 +176,7 @@ http_conn_new(struct http_server *server)
 	conn->magic = HTTP_CONN_MAGIC;
 	conn->server = server;
 	conn->bev = bev;
+	conn->tls = server->tls != NULL;
 	conn->fd = -1;
 	conn->since_us = clock_now_us();
 	bufferevent_incref(bev);
@@ -473,7 +474,7 @@ conn_drop_page(struct http_conn *conn)
 	/* A plain bufferevent keeps its output's front frozen; a TLS one does not. */
 	evbuffer_unfreeze(output, 1);
 	evbuffer_drain(output, evbuffer_get_length(output));
-	if (!conn->server->tls)
+	if (!conn->tls)
 		evbuffer_freeze(output, 1);
 	return status >= 400 && status <= 599 ? status : 400;
 }

@@ -38,7 +38,7 @@ headers_fill(struct deliver_headers *headers, const struct deliver_facts *facts)
 	headers_add(headers, "X-Request-Duration-Ms", headers->duration);
 	if (facts->model) {
 		headers_add(headers, "x-gateway-provider", facts->model->provider->label);
-		headers_add(headers, "x-gateway-model", facts->model->upstream_name);
+		headers_add(headers, "x-gateway-model", facts->model->label);
 	}
 	snprintf(headers->attempts, sizeof(headers->attempts), "%u", facts->attempts);
 	headers_add(headers, "x-gateway-attempts", headers->attempts);
@@ -98,7 +98,7 @@ deliver_stream_end(struct http_call *call, const struct deliver_facts *facts)
 	if (!isnan(facts->score))
 		buf_add_format(&out, " score=%.6f", facts->score);
 	if (facts->model)
-		buf_add_format(&out, " model=%s", facts->model->upstream_name);
+		buf_add_format(&out, " model=%s", facts->model->label);
 	buf_add_format(&out, " duration_ms=%llu\n\n",
 	               (unsigned long long)(facts->duration_us / 1000));
 	sse_write_data(&out, bytes_of("[DONE]"));

@@ -72,7 +72,7 @@ exchange_drop_leg(struct exchange *x, enum cascade_leg role, const char *reason)
 	}
 	/* What a rejected draft cost. */
 	if (role == CASCADE_DRAFT && x->answered != leg_model(leg))
-		metric_add(x->service->shard, METRIC_TOKENS, leg_model(leg)->name, "wasted",
+		metric_add(x->service->shard, METRIC_TOKENS, leg_model(leg)->label, "wasted",
 		           (double)usage.completion_tokens);
 }
 

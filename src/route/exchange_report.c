@@ -9,7 +9,7 @@
 static const char *
 model_name(const struct config_model *model)
 {
-	return model ? model->name : NULL;
+	return model ? model->label : NULL;
 }
 
 struct deliver_facts
@@ -84,7 +84,7 @@ exchange_measure(const struct exchange *x, int status, const char *error, uint64
 	char code[12];
 
 	snprintf(code, sizeof(code), "%d", status);
-	metric_add(shard, METRIC_REQUESTS, x->answered ? x->answered->name : "none", code, 1);
+	metric_add(shard, METRIC_REQUESTS, x->answered ? x->answered->label : "none", code, 1);
 	if (decision)
 		metric_add(shard, METRIC_DECISIONS, decision, NULL, 1);
 	if (error)
@@ -97,9 +97,9 @@ exchange_measure(const struct exchange *x, int status, const char *error, uint64
 	metric_observe(shard, METRIC_OVERHEAD, NULL, NULL, (double)x->own_us / 1e6);
 	metric_add(shard, METRIC_IN_FLIGHT, NULL, NULL, -1);
 	if (x->answered && status == 200) {
-		metric_add(shard, METRIC_TOKENS, x->answered->name, "prompt",
+		metric_add(shard, METRIC_TOKENS, x->answered->label, "prompt",
 		           (double)x->usage.prompt_tokens);
-		metric_add(shard, METRIC_TOKENS, x->answered->name, "completion",
+		metric_add(shard, METRIC_TOKENS, x->answered->label, "completion",
 		           (double)x->usage.completion_tokens);
 	}
 }

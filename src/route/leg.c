@@ -87,8 +87,8 @@ leg_end(struct leg *leg, const char *result)
 
 	leg->ended = true;
 	leg->ended_us = worker_now_us(leg->service->worker);
-	metric_add(shard, METRIC_LEGS_IN_FLIGHT, leg->model->name, NULL, -1);
-	metric_add(shard, METRIC_LEG_RESULTS, leg->model->name, result, 1);
+	metric_add(shard, METRIC_LEGS_IN_FLIGHT, leg->model->label, NULL, -1);
+	metric_add(shard, METRIC_LEG_RESULTS, leg->model->label, result, 1);
 	metric_observe(shard, METRIC_UPSTREAM_LATENCY,
 	               leg->role == CASCADE_DRAFT ? "drafter" : "heavyweight", NULL,
 	               (double)(leg->ended_us - leg->started_us) / 1e6);
@@ -397,7 +397,7 @@ leg_start(struct service *service, const struct leg_spec *spec, const struct leg
 		leg_destroy(leg);
 		return NULL;
 	}
-	metric_add(service->shard, METRIC_LEGS_IN_FLIGHT, leg->model->name, NULL, 1);
+	metric_add(service->shard, METRIC_LEGS_IN_FLIGHT, leg->model->label, NULL, 1);
 	return leg;
 }
 

@@ -12,6 +12,7 @@
 
 enum {
 	FRAME_CHOICES,
+	FRAME_OBJECT,
 	FRAME_ID,
 	FRAME_CREATED,
 	FRAME_MODEL,
@@ -22,15 +23,15 @@ enum {
 	FRAME_KEY_COUNT,
 };
 
-static const struct bytes frame_keys[FRAME_KEY_COUNT] = {
-        [FRAME_CHOICES] = JSON_KEY("choices"),
-        [FRAME_ID] = JSON_KEY("id"),
-        [FRAME_CREATED] = JSON_KEY("created"),
-        [FRAME_MODEL] = JSON_KEY("model"),
-        [FRAME_USAGE] = JSON_KEY("usage"),
-        [FRAME_SYSTEM_FINGERPRINT] = JSON_KEY("system_fingerprint"),
-        [FRAME_SERVICE_TIER] = JSON_KEY("service_tier"),
-        [FRAME_ERROR] = JSON_KEY("error"),
+static const struct json_name frame_keys[FRAME_KEY_COUNT] = {
+        [FRAME_CHOICES] = JSON_NAME("choices"),
+        [FRAME_ID] = JSON_NAME("id"),
+        [FRAME_CREATED] = JSON_NAME("created"),
+        [FRAME_MODEL] = JSON_NAME("model"),
+        [FRAME_USAGE] = JSON_NAME("usage"),
+        [FRAME_SYSTEM_FINGERPRINT] = JSON_NAME("system_fingerprint"),
+        [FRAME_SERVICE_TIER] = JSON_NAME("service_tier"),
+        [FRAME_ERROR] = JSON_NAME("error"),
 };
 
 enum {
@@ -42,12 +43,12 @@ enum {
 	CHOICE_KEY_COUNT,
 };
 
-static const struct bytes choice_keys[CHOICE_KEY_COUNT] = {
-        [CHOICE_INDEX] = JSON_KEY("index"),
-        [CHOICE_DELTA] = JSON_KEY("delta"),
-        [CHOICE_LOGPROBS] = JSON_KEY("logprobs"),
-        [CHOICE_FINISH_REASON] = JSON_KEY("finish_reason"),
-        [CHOICE_MESSAGE] = JSON_KEY("message"),
+static const struct json_name choice_keys[CHOICE_KEY_COUNT] = {
+        [CHOICE_INDEX] = JSON_NAME("index"),
+        [CHOICE_DELTA] = JSON_NAME("delta"),
+        [CHOICE_LOGPROBS] = JSON_NAME("logprobs"),
+        [CHOICE_FINISH_REASON] = JSON_NAME("finish_reason"),
+        [CHOICE_MESSAGE] = JSON_NAME("message"),
 };
 
 enum {
@@ -59,19 +60,19 @@ enum {
 	DELTA_KEY_COUNT,
 };
 
-static const struct bytes delta_keys[DELTA_KEY_COUNT] = {
-        [DELTA_CONTENT] = JSON_KEY("content"),
-        [DELTA_ROLE] = JSON_KEY("role"),
-        [DELTA_REFUSAL] = JSON_KEY("refusal"),
-        [DELTA_TOOL_CALLS] = JSON_KEY("tool_calls"),
-        [DELTA_FUNCTION_CALL] = JSON_KEY("function_call"),
+static const struct json_name delta_keys[DELTA_KEY_COUNT] = {
+        [DELTA_CONTENT] = JSON_NAME("content"),
+        [DELTA_ROLE] = JSON_NAME("role"),
+        [DELTA_REFUSAL] = JSON_NAME("refusal"),
+        [DELTA_TOOL_CALLS] = JSON_NAME("tool_calls"),
+        [DELTA_FUNCTION_CALL] = JSON_NAME("function_call"),
 };
 
 enum { LOGPROBS_CONTENT, LOGPROBS_REFUSAL, LOGPROBS_KEY_COUNT };
 
-static const struct bytes logprobs_keys[LOGPROBS_KEY_COUNT] = {
-        [LOGPROBS_CONTENT] = JSON_KEY("content"),
-        [LOGPROBS_REFUSAL] = JSON_KEY("refusal"),
+static const struct json_name logprobs_keys[LOGPROBS_KEY_COUNT] = {
+        [LOGPROBS_CONTENT] = JSON_NAME("content"),
+        [LOGPROBS_REFUSAL] = JSON_NAME("refusal"),
 };
 
 enum {
@@ -82,14 +83,14 @@ enum {
 	USAGE_KEY_COUNT,
 };
 
-static const struct bytes usage_keys[USAGE_KEY_COUNT] = {
-        [USAGE_PROMPT] = JSON_KEY("prompt_tokens"),
-        [USAGE_COMPLETION] = JSON_KEY("completion_tokens"),
-        [USAGE_PROMPT_DETAILS] = JSON_KEY("prompt_tokens_details"),
-        [USAGE_CACHE_HIT] = JSON_KEY("prompt_cache_hit_tokens"), /* DeepSeek's name for it */
+static const struct json_name usage_keys[USAGE_KEY_COUNT] = {
+        [USAGE_PROMPT] = JSON_NAME("prompt_tokens"),
+        [USAGE_COMPLETION] = JSON_NAME("completion_tokens"),
+        [USAGE_PROMPT_DETAILS] = JSON_NAME("prompt_tokens_details"),
+        [USAGE_CACHE_HIT] = JSON_NAME("prompt_cache_hit_tokens"), /* DeepSeek's name for it */
 };
 
-static const struct bytes details_keys[] = {JSON_KEY("cached_tokens")};
+static const struct json_name details_keys[] = {JSON_NAME("cached_tokens")};
 
 void
 chat_frame_init(struct chat_frame *frame)
@@ -397,6 +398,7 @@ member_read(struct chat_frame *frame, struct json_walk *walk, size_t key, bool *
 	case FRAME_SYSTEM_FINGERPRINT:
 		return value_take(s, &frame->system_fingerprint, JSON_STRING);
 	case FRAME_SERVICE_TIER: return value_take(s, &frame->service_tier, JSON_STRING);
+	case FRAME_OBJECT: return json_skip(s);
 	case FRAME_ERROR:
 		/* Any error at all is for error_read(). */
 		return json_peek(s) == JSON_NULL && json_skip(s);

@@ -1,6 +1,9 @@
 /*
- * Tokens with their logprobs. This is where a stream's bytes mostly are: a frame of 800 bytes has 700
- * of them here.
+ * Tokens with their logprobs. This is where a stream's bytes mostly are: of a frame of 800 bytes some
+ * 700 are candidates. So there are two readers of a candidate: a strict one on the scanner, that takes
+ * any JSON, and a quick one for the way in which servers spell it, that knows the three members and
+ * hands everything it does not expect to the strict one. What the quick one accepts the strict one
+ * accepts too, with the same values.
  */
 #include "wire/chat_token.h"
 
@@ -8,20 +11,25 @@
 
 #include "wire/json_keys.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 enum { KEY_TOKEN, KEY_LOGPROB, KEY_BYTES, KEY_TOP_LOGPROBS, KEY_COUNT };
 
-static const struct bytes keys[KEY_COUNT] = {
-        [KEY_TOKEN] = JSON_KEY("token"),
-        [KEY_LOGPROB] = JSON_KEY("logprob"),
-        [KEY_BYTES] = JSON_KEY("bytes"), /* not read, but in nearly every object */
-        [KEY_TOP_LOGPROBS] = JSON_KEY("top_logprobs"),
+static const struct json_name keys[KEY_COUNT] = {
+        [KEY_TOKEN] = JSON_NAME("token"),
+        [KEY_LOGPROB] = JSON_NAME("logprob"),
+        [KEY_BYTES] = JSON_NAME("bytes"), /* not read, but in nearly every object */
+        [KEY_TOP_LOGPROBS] = JSON_NAME("top_logprobs"),
 };
 
 /* From here down it is no probability: OpenAI's word for "not among the likeliest". */
 static const double logprob_zero = -9999;
 
-struct candidates {
-	struct bytes texts[CHAT_TOP_LOGPROBS_MAX];
+struct candidate {
+	struct json_value text; /* JSON_NONE when missing */
+	double logprob;         /* NAN when missing */
 };
 
 static bool
@@ -31,133 +39,325 @@ text_take(struct json_scan *s, struct json_value *text)
 }
 
 static bool
+logprob_of(struct json_value value, double *logprob)
+{
+	if (value.kind == JSON_NUMBER) {
+		if (!json_to_double(value, logprob))
+			return false;
+		if (*logprob <= logprob_zero)
+			*logprob = -INFINITY;
+		return true;
+	}
+	*logprob = -INFINITY;
+	return value.kind == JSON_NULL || json_string_is(value, "-inf") ||
+	       json_string_is(value, "-Infinity");
+}
+
+static bool
 logprob_take(struct json_scan *s, double *logprob)
 {
 	struct json_value value;
 
-	if (!json_take(s, &value))
-		return false;
-	if (value.kind == JSON_NULL || json_string_is(value, "-inf") ||
-	    json_string_is(value, "-Infinity")) {
-		*logprob = -INFINITY;
-		return true;
-	}
-	if (!json_to_double(value, logprob))
-		return false;
-	if (*logprob <= logprob_zero)
-		*logprob = -INFINITY;
-	return true;
+	return json_take(s, &value) && logprob_of(value, logprob);
 }
 
 static bool
-candidate_read(struct json_scan *s, struct bytes *text, double *logprob)
+candidate_read_strictly(struct json_scan *s, struct candidate *candidate)
 {
 	struct json_member member;
-	struct json_value value = {.kind = JSON_NONE};
 	uint32_t seen = 0;
 	size_t key;
 
-	*logprob = NAN;
+	candidate->text.kind = JSON_NONE;
+	candidate->logprob = NAN;
 	if (!json_enter(s, JSON_OBJECT))
 		return false;
 	while (json_next_member(s, &member)) {
 		if (!json_key_find_once(member.key, keys, KEY_TOP_LOGPROBS, &seen, &key))
 			return false;
 		if (key == KEY_TOKEN) {
-			if (!text_take(s, &value))
+			if (!text_take(s, &candidate->text))
 				return false;
 		} else if (key == KEY_LOGPROB) {
-			if (!logprob_take(s, logprob))
+			if (!logprob_take(s, &candidate->logprob))
 				return false;
 		} else {
 			json_skip(s);
 		}
 	}
-	*text = json_value_text(value);
 	return !s->fault;
 }
 
-static bool
-candidates_read(struct chat_token *token, struct json_scan *s, struct candidates *candidates)
+/* The scanner must hold this many more bytes where the quick reader begins a member. */
+enum { QUICK_MARGIN = 32 };
+
+static inline bool
+begins_with(const char *p, const char *text, size_t n)
 {
+	return memcmp(p, text, n) == 0;
+}
+
+/* p: where a string should begin. The place after its end, or NULL. */
+static inline const char *
+quick_text(struct json_scan *s, const char *p, struct json_value *text)
+{
+	const char *q = p + 1;
+
+	if (*p != '"')
+		return NULL;
+	while (q < s->end && *q != '"' && *q != '\\' && *q >= 0x20)
+		q++;
+	if (q < s->end && *q == '"') {
+		*text = (struct json_value){p, (size_t)(q + 1 - p), JSON_STRING};
+		return q + 1;
+	}
+	/* Escapes, and letters beyond ASCII, are the scanner's trade. */
+	s->p = p;
+	return json_take(s, text) ? s->p : NULL;
+}
+
+static inline const char *
+quick_logprob(struct json_scan *s, const char *p, double *logprob)
+{
+	size_t n = bytes_begin_double((struct bytes){p, (size_t)(s->end - p)}, logprob);
+
+	if (n == 0)
+		return NULL;
+	if (*logprob <= logprob_zero)
+		*logprob = -INFINITY;
+	return p + n;
+}
+
+#ifdef __SSE2__
+/* p: where an array of bytes should begin, of numbers without sign, fraction or space. The place after
+ * its end, or NULL. */
+static inline const char *
+quick_bytes(const char *p, const char *end)
+{
+	unsigned fresh = 1; /* bit 0: a number must begin with the block's first byte */
+	unsigned zero = 0;  /* bit 0: the byte before the block is a zero that begins a number */
+
+	if (begins_with(p, "null", 4))
+		return p + 4;
+	if (*p++ != '[')
+		return NULL;
+	if (*p == ']')
+		return p + 1;
+	for (; end - p >= 16; p += 16) {
+		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+		__m128i value = _mm_sub_epi8(v, _mm_set1_epi8('0'));
+		__m128i is_digit = _mm_cmpeq_epi8(_mm_min_epu8(value, _mm_set1_epi8(9)), value);
+		unsigned digits = (unsigned)_mm_movemask_epi8(is_digit);
+		unsigned zeros = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8('0')));
+		unsigned commas =
+		        (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8(',')));
+		unsigned n = (unsigned)__builtin_ctz(~(digits | commas)), mask = (1U << n) - 1;
+		unsigned begins = commas << 1 | fresh; /* one bit beyond the block */
+		unsigned zero_begins = (zeros & begins) << 1 | zero;
+
+		/* No comma where a number must begin, no digit after a leading zero. */
+		if (((begins & commas) | (zero_begins & digits)) & mask)
+			return NULL;
+		if (n < 16)
+			return p[n] == ']' && !(begins >> n & 1) ? p + n + 1 : NULL;
+		fresh = begins >> 16;
+		zero = zero_begins >> 16;
+	}
+	return NULL;
+}
+#else
+static inline const char *
+quick_bytes(const char *p, const char *end)
+{
+	(void)end;
+	return begins_with(p, "null", 4) ? p + 4 : NULL;
+}
+#endif
+
+/* Reads one of the members `token`, `logprob` and `bytes`, whose key should stand at p or one space
+ * further. The place after its value; NULL when it is not spelled as servers do it, or stood before. */
+static inline const char *
+quick_member(struct json_scan *s, const char *p, struct candidate *candidate, uint32_t *seen)
+{
+	uint32_t bit;
+
+	if (s->end - p < QUICK_MARGIN)
+		return NULL;
+	p += *p == ' ';
+	if (begins_with(p, "\"token\":", 8)) {
+		bit = 1U << KEY_TOKEN;
+		p += 8;
+	} else if (begins_with(p, "\"logprob\":", 10)) {
+		bit = 1U << KEY_LOGPROB;
+		p += 10;
+	} else if (begins_with(p, "\"bytes\":", 8)) {
+		bit = 1U << KEY_BYTES;
+		p += 8;
+	} else {
+		return NULL;
+	}
+	if (*seen & bit)
+		return NULL;
+	p += *p == ' ';
+	if (bit == 1U << KEY_TOKEN)
+		p = quick_text(s, p, &candidate->text);
+	else if (bit == 1U << KEY_LOGPROB)
+		p = quick_logprob(s, p, &candidate->logprob);
+	else
+		p = quick_bytes(p, s->end);
+	if (p)
+		*seen |= bit;
+	return p;
+}
+
+/* Reads a candidate whose '{' is next. False when it is not spelled as servers do it, and then the scan
+ * stands anywhere in it. */
+static bool
+candidate_read_quickly(struct json_scan *s, struct candidate *candidate)
+{
+	const char *p = s->p;
+	uint32_t seen = 0;
+
+	do {
+		p = quick_member(s, p + 1, candidate, &seen);
+		if (!p || p == s->end)
+			return false;
+	} while (*p == ',');
+	if (*p != '}' || (seen & 3) != 3)
+		return false;
+	s->p = p + 1;
+	return true;
+}
+
+/* Reads an entry's members, the first of which is next, as far as they are spelled as servers do it. */
+static void
+entry_begin_quickly(struct json_scan *s, struct candidate *sampled, uint32_t *seen)
+{
+	const char *p = quick_member(s, s->p, sampled, seen);
+
+	while (p) {
+		s->p = p;
+		s->fresh = false;
+		p = p < s->end && *p == ',' ? quick_member(s, p + 1, sampled, seen) : NULL;
+	}
+}
+
+static bool
+candidate_read(struct json_scan *s, struct candidate *candidate)
+{
+	const char *begin = s->p;
+
+	if (begin < s->end && *begin == '{' && candidate_read_quickly(s, candidate))
+		return true;
+	if (s->fault)
+		return false;
+	s->p = begin;
+	return candidate_read_strictly(s, candidate);
+}
+
+/* Is this candidate, the next in top, the sampled token? Of several with its text (two tokens may be
+ * spelled alike) the one with the closest logprob. */
+static void
+sampled_judge(struct chat_token *token, const struct candidate *candidate)
+{
+	double distance, best;
+
+	if (candidate->text.kind == JSON_NONE || candidate->text.n != token->text.n ||
+	    memcmp(candidate->text.p, token->text.p, token->text.n) != 0)
+		return;
+	if (token->sampled >= 0 && token->top[token->sampled] == token->logprob)
+		return;
+	best = token->sampled < 0 ? INFINITY : fabs(token->top[token->sampled] - token->logprob);
+	distance = fabs(candidate->logprob - token->logprob);
+	if (token->sampled < 0 || candidate->logprob == token->logprob || distance < best)
+		token->sampled = (int8_t)token->top_count;
+}
+
+static bool
+candidates_read(struct chat_token *token, struct json_scan *s)
+{
+	struct candidate candidate;
+
 	if (json_peek(s) == JSON_NULL)
 		return json_skip(s);
 	if (!json_enter(s, JSON_ARRAY))
 		return false;
 	token->top_begin = s->p - 1;
 	while (json_next_element(s)) {
-		uint8_t i = token->top_count;
-
-		if (i == CHAT_TOP_LOGPROBS_MAX) {
+		if (token->top_count == CHAT_TOP_LOGPROBS_MAX) {
 			json_skip(s);
 			continue;
 		}
-		if (!candidate_read(s, &candidates->texts[i], &token->top[i]))
+		if (!candidate_read(s, &candidate))
 			return false;
+		token->top[token->top_count] = candidate.logprob;
+		sampled_judge(token, &candidate);
 		token->top_count++;
 	}
 	token->top_close = s->p - 1;
 	return !s->fault;
 }
 
-/* The candidate with the sampled token's text; of several (two tokens may be spelled alike), the one
- * whose logprob is closest. */
-static int8_t
-sampled_find(const struct chat_token *token, const struct candidates *candidates)
+/* Reads the candidates that stand before the members that tell which of them was sampled. */
+static bool
+candidates_read_late(struct chat_token *token, struct json_value top)
 {
-	double best = INFINITY;
-	int8_t found = -1;
+	struct json_scan s;
 
-	for (int8_t i = 0; i < token->top_count; i++) {
-		double distance;
+	json_scan_init(&s, json_value_text(top));
+	return candidates_read(token, &s);
+}
 
-		if (!candidates->texts[i].p ||
-		    !bytes_equal(candidates->texts[i], json_value_text(token->text)))
-			continue;
-		distance =
-		        token->top[i] == token->logprob ? 0 : fabs(token->top[i] - token->logprob);
-		if (found < 0 || distance < best) {
-			found = i;
-			best = distance;
+/* Reads what comes after the members read already. */
+static bool
+members_read(struct chat_token *token, struct json_scan *s, struct candidate *sampled,
+             uint32_t seen, struct json_value *early)
+{
+	struct json_member member;
+	bool good = true;
+	size_t key;
+
+	while (good && json_next_member(s, &member)) {
+		if (!json_key_find_once(member.key, keys, KEY_COUNT, &seen, &key))
+			return false;
+		switch (key) {
+		case KEY_TOKEN: good = text_take(s, &sampled->text); break;
+		case KEY_LOGPROB: good = logprob_take(s, &sampled->logprob); break;
+		case KEY_TOP_LOGPROBS:
+			if ((~seen & 3) != 0) {
+				good = json_take(s, early);
+				break;
+			}
+			token->text = sampled->text;
+			token->logprob = sampled->logprob;
+			good = candidates_read(token, s);
+			break;
+		default: good = json_skip(s);
 		}
 	}
-	return found;
+	return good && !s->fault;
 }
 
 bool
 chat_token_read(struct chat_token *token, struct json_scan *s)
 {
-	struct candidates candidates;
-	struct json_member member;
+	struct candidate sampled = {.logprob = NAN};
+	struct json_value early = {.kind = JSON_NONE};
 	uint32_t seen = 0;
-	bool good = true;
-	size_t key;
 
-	token->text = (struct json_value){.kind = JSON_NONE};
-	token->logprob = NAN;
 	token->top_begin = token->top_close = NULL;
 	token->top_count = 0;
+	token->sampled = -1;
 	if (!json_enter(s, JSON_OBJECT))
 		return false;
 	token->entry = (struct json_value){.p = s->p - 1, .kind = JSON_OBJECT};
-	while (good && json_next_member(s, &member)) {
-		good = json_key_find_once(member.key, keys, KEY_COUNT, &seen, &key);
-		if (!good)
-			break;
-		if (key == KEY_TOKEN)
-			good = text_take(s, &token->text);
-		else if (key == KEY_LOGPROB)
-			good = logprob_take(s, &token->logprob);
-		else if (key == KEY_TOP_LOGPROBS)
-			good = candidates_read(token, s, &candidates);
-		else
-			good = json_skip(s);
-	}
-	if (!good || s->fault || token->text.kind == JSON_NONE)
+	entry_begin_quickly(s, &sampled, &seen);
+	if (!members_read(token, s, &sampled, seen, &early) || sampled.text.kind == JSON_NONE)
 		return false;
 	token->entry.n = (size_t)(s->p - token->entry.p);
-	token->sampled = sampled_find(token, &candidates);
-	return true;
+	token->text = sampled.text;
+	token->logprob = sampled.logprob;
+	return early.kind == JSON_NONE || candidates_read_late(token, early);
 }
 
 const char *

@@ -331,7 +331,7 @@ def test_the_short_form_serves(short, upstream):
     gateway = short()
     answer = gateway.chat()
     assert answer.text == "Paris."
-    assert_routed(answer, "accept", "confident", model="drafter", provider="openai")
+    assert_routed(answer, "accept", "confident", model="gpt-4.1-nano", provider="openai")
     assert upstream.requests[0].path == "/v1/chat/completions"
 
 
@@ -340,7 +340,7 @@ def test_the_short_form_escalates(short, upstream):
     upstream.on("gpt-4.1", expert("It is Paris."))
     answer = short().chat(model="")
     assert answer.text == "It is Paris."
-    assert_routed(answer, "escalate", "early_exit", model="heavyweight", provider="openai")
+    assert_routed(answer, "escalate", "early_exit", model="gpt-4.1", provider="openai")
 
 
 def test_an_sdks_own_model_name_is_not_billed_twice(short, upstream):

@@ -133,14 +133,11 @@ START_TEST(test_the_short_form_and_its_absence_mean_the_defaults)
 }
 END_TEST
 
-START_TEST(test_the_long_form_means_what_it_says)
+START_TEST(test_the_long_form_names_servers)
 {
 	struct config *config = config_good(long_form);
 	const struct config_server *server = &config->server;
 	const struct config_provider *cloud = &config->providers[0], *local = &config->providers[1];
-	const struct config_model *small = &config->models[0], *big = &config->models[1];
-	const struct config_route *careful = config_route_find(config, "careful"),
-	                          *cheap = config_route_find(config, "cheap");
 
 	ck_assert_uint_eq(server->listen_count, 3);
 	ck_assert_str_eq(server->listen[0].host, "127.0.0.1");
@@ -174,6 +171,17 @@ START_TEST(test_the_long_form_means_what_it_says)
 	ck_assert_uint_eq(local->first_byte_timeout_ms, 60000);
 	ck_assert_uint_eq(local->idle_timeout_ms, 60000);
 	ck_assert_uint_eq(local->timeout_ms, 0);
+	config_unref(config);
+}
+END_TEST
+
+START_TEST(test_the_long_form_names_models_and_routes)
+{
+	struct config *config = config_good(long_form);
+	const struct config_provider *local = &config->providers[1];
+	const struct config_model *small = &config->models[0], *big = &config->models[1];
+	const struct config_route *careful = config_route_find(config, "careful"),
+	                          *cheap = config_route_find(config, "cheap");
 
 	ck_assert_uint_eq(config->model_count, 3);
 	ck_assert_ptr_eq(small->provider, local);
@@ -456,7 +464,8 @@ START_TEST(test_a_file_is_read_from_disk)
 END_TEST
 
 UNIT_MAIN("config", test_the_short_form_and_its_absence_mean_the_defaults,
-          test_the_long_form_means_what_it_says, test_a_route_overrides_only_what_it_names,
+          test_the_long_form_names_servers, test_the_long_form_names_models_and_routes,
+          test_a_route_overrides_only_what_it_names,
           test_the_route_auto_is_the_default_wherever_it_stands, test_json_is_read_as_well,
           test_block_style_and_flow_style_are_the_same,
           test_providers_that_agree_in_everything_are_one,

@@ -44,6 +44,7 @@ struct fixture {
 	atomic_int requests, held, gone, drains, refused, refused_status, drained;
 	atomic_ullong gone_us, written, age_us;
 	atomic_size_t pending_max;
+	unsigned connections, calls; /* of do_count */
 };
 
 /* A call that the handler keeps: /hold, /stream/N, /flood/N. */
@@ -282,6 +283,27 @@ fixture_do(struct fixture *f, void (*run)(struct fixture *f))
 	while (sem_wait(&errand.done) < 0)
 		continue;
 	sem_destroy(&errand.done);
+}
+
+static inline void
+do_count(struct fixture *f)
+{
+	f->connections = http_server_connections(f->server);
+	f->calls = http_server_calls(f->server);
+}
+
+static inline unsigned
+fixture_connections(struct fixture *f)
+{
+	fixture_do(f, do_count);
+	return f->connections;
+}
+
+static inline unsigned
+fixture_calls(struct fixture *f)
+{
+	fixture_do(f, do_count);
+	return f->calls;
 }
 
 /* Waits until *counter reaches n, for at most `ms`. */

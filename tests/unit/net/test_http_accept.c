@@ -28,12 +28,12 @@ START_TEST(test_each_accepted_connection_is_adopted)
 	}
 	for (size_t i = 0; i < 200; i++)
 		hear_until(fd[i], out, sizeof(out), "hello");
-	ck_assert_uint_eq(http_server_connections(f.server), 200);
+	ck_assert_uint_eq(fixture_connections(&f), 200);
 	for (size_t i = 0; i < 200; i++)
 		close(fd[i]);
-	for (int i = 0; i < 5000 && http_server_connections(f.server); i++)
+	for (int i = 0; i < 5000 && fixture_connections(&f); i++)
 		usleep(200);
-	ck_assert_uint_eq(http_server_connections(f.server), 0);
+	ck_assert_uint_eq(fixture_connections(&f), 0);
 	fixture_stop(&f);
 }
 END_TEST
@@ -54,7 +54,7 @@ START_TEST(test_accepting_pauses_at_max_connections_and_resumes)
 	for (int i = 0; i < 4; i++)
 		hear_until(fd[i], out, sizeof(out), "hello");
 	ck_assert(!answers(fd[4], 100));
-	ck_assert_uint_eq(http_server_connections(f.server), 4);
+	ck_assert_uint_eq(fixture_connections(&f), 4);
 	close(fd[0]);
 	close(fd[1]);
 	hear_until(fd[4], out, sizeof(out), "hello");
@@ -184,7 +184,7 @@ START_TEST(test_draining_closes_idle_connections_and_finishes_calls)
 	ck_assert(wait_for(&f.held, 1, 2000));
 	half = dial(f.port);
 	ck_assert(say(half, "GET /hello HTTP/1.1\r\nHo"));
-	while (http_server_connections(f.server) < 3)
+	while (fixture_connections(&f) < 3)
 		usleep(200);
 	usleep(10000);
 	fixture_do(&f, do_drain);
@@ -236,7 +236,7 @@ START_TEST(test_draining_gives_a_silent_new_connection_a_second_at_most)
 	fixture_init(&f);
 	fixture_start(&f);
 	fd = dial(f.port);
-	while (http_server_connections(f.server) < 1)
+	while (fixture_connections(&f) < 1)
 		usleep(200);
 	fixture_do(&f, do_drain);
 	ck_assert_uint_eq(hear_all(fd, out, sizeof(out), NULL), 0);
@@ -309,7 +309,8 @@ START_TEST(test_reload_changes_limits_of_open_connections_too)
 	hear_until(fd, out, sizeof(out), "hello");
 	f.options.max_body_bytes = 20;
 	fixture_do(&f, do_reload);
-	ck_assert(say(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n012345678901234"));
+	ck_assert(say(
+	        fd, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n012345678901234"));
 	hear_until(fd, out, sizeof(out), "012345678901234");
 	f.options.idle_timeout_ms = 100;
 	fixture_do(&f, do_reload);
@@ -328,8 +329,8 @@ START_TEST(test_two_servers_share_a_port)
 	fixture_start(&a);
 	fixture_init(&b);
 	fixture_listen(&b, "127.0.0.1");
-	ck_assert_msg(http_server_listen(b.server, "127.0.0.1", a.port, b.error, sizeof(b.error)), "%s",
-	              b.error);
+	ck_assert_msg(http_server_listen(b.server, "127.0.0.1", a.port, b.error, sizeof(b.error)),
+	              "%s", b.error);
 	fixture_run(&b);
 	for (int i = 0; i < 64 && !(a.requests && b.requests); i++)
 		ask(&a, GET_CLOSE("/hello"), out, sizeof(out));

@@ -10,57 +10,64 @@ static const struct {
 	const char *name, *request;
 	int status;
 } refused[] = {
-	{"TE and CL", HEAD "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400},
-	{"CL and TE", HEAD "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
-	{"CL twice, same", HEAD "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400},
-	{"CL twice, other", HEAD "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400},
-	{"CL list", HEAD "Content-Length: 5, 5\r\n\r\nhello", 400},
-	{"CL signed", HEAD "Content-Length: +5\r\n\r\nhello", 400},
-	{"CL negative", HEAD "Content-Length: -5\r\n\r\nhello", 400},
-	{"CL with NUL", HEAD "Content-Length: 5\1 6\r\n\r\nhello", 400},
-	{"CL with junk", HEAD "Content-Length: 5 6\r\n\r\nhello", 400},
-	{"CL in hex", HEAD "Content-Length: 0x5\r\n\r\nhello", 400},
-	{"CL empty", HEAD "Content-Length:\r\n\r\nhello", 400},
-	{"CL beyond 64 bits", HEAD "Content-Length: 18446744073709551621\r\n\r\nhello", 413},
-	{"space before the colon", HEAD "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400},
-	{"tab before the colon", HEAD "Content-Length\t: 5\r\n\r\nhello", 400},
-	{"TE not chunked", HEAD "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400},
-	{"TE list", HEAD "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400},
-	{"TE twice", HEAD "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
-	{"TE identity", HEAD "Transfer-Encoding: identity\r\n\r\n", 400},
-	{"TE on 1.0", "POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
-	{"chunk size 0x5", HEAD "Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n", 400},
-	{"chunk size +5", HEAD "Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n", 400},
-	{"chunk size with space", HEAD "Transfer-Encoding: chunked\r\n\r\n 5\r\nhello\r\n0\r\n\r\n", 400},
-	{"chunk size with junk", HEAD "Transfer-Encoding: chunked\r\n\r\n5 junk\r\nhello\r\n0\r\n\r\n", 400},
-	{"chunk extension", HEAD "Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\n\r\n", 400},
-	{"chunk without its CRLF", HEAD "Transfer-Encoding: chunked\r\n\r\n5\r\nhello0\r\n\r\n", 400},
-	{"chunk size ending in LF", HEAD "Transfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n", 400},
-	{"chunks beyond the cap", HEAD "Transfer-Encoding: chunked\r\n\r\nFFFFFFFF\r\n", 413},
-	{"bare LF", "GET /hello HTTP/1.1\nHost: x\n\n", 400},
-	{"bare LF in the head", "GET /hello HTTP/1.1\r\nHost: x\nX: y\r\n\r\n", 400},
-	{"bare CR", "GET /hello HTTP/1.1\r\nHost: x\r\nX: a\rb\r\n\r\n", 400},
-	{"folded field", "GET /hello HTTP/1.1\r\nHost: x\r\n y\r\n\r\n", 400},
-	{"folded first field", "GET /hello HTTP/1.1\r\n Host: x\r\n\r\n", 400},
-	{"empty name", "GET /hello HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n", 400},
-	{"no colon", "GET /hello HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n", 400},
-	{"no Host", "GET /hello HTTP/1.1\r\n\r\n", 400},
-	{"two Hosts", "GET /hello HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400},
-	{"HTTP/2.0", "GET /hello HTTP/2.0\r\nHost: x\r\n\r\n", 505},
-	{"the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505},
-	{"no version", "GET /hello\r\n\r\n", 400},
-	{"two spaces", "GET  /hello HTTP/1.1\r\nHost: x\r\n\r\n", 400},
-	{"a relative target", "GET hello HTTP/1.1\r\nHost: x\r\n\r\n", 400},
-	{"a fragment", "GET /hello#x HTTP/1.1\r\nHost: x\r\n\r\n", 400},
-	{"raw bytes in the target", "GET /h\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", 400},
-	{"a line before the request", "\r\nGET /hello HTTP/1.1\r\nHost: x\r\n\r\n", 400},
-	{"TLS to a plain port", "\x16\x03\x01\x02", 400},
-	{"HEAD with a body", "HEAD /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 400},
-	{"an unknown method", "BREW /hello HTTP/1.1\r\nHost: x\r\n\r\n", 501},
-	{"a method in lower case", "get /hello HTTP/1.1\r\nHost: x\r\n\r\n", 501},
-	{"CONNECT", "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 501},
-	{"TRACE", "TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", 501},
-	{"another expectation", HEAD "Expect: 200-ok\r\nContent-Length: 5\r\n\r\n", 417},
+        {"TE and CL", HEAD "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400},
+        {"CL and TE", HEAD "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+        {"CL twice, same", HEAD "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400},
+        {"CL twice, other", HEAD "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400},
+        {"CL list", HEAD "Content-Length: 5, 5\r\n\r\nhello", 400},
+        {"CL signed", HEAD "Content-Length: +5\r\n\r\nhello", 400},
+        {"CL negative", HEAD "Content-Length: -5\r\n\r\nhello", 400},
+        {"CL with NUL", HEAD "Content-Length: 5\1 6\r\n\r\nhello", 400},
+        {"CL with junk", HEAD "Content-Length: 5 6\r\n\r\nhello", 400},
+        {"CL in hex", HEAD "Content-Length: 0x5\r\n\r\nhello", 400},
+        {"CL empty", HEAD "Content-Length:\r\n\r\nhello", 400},
+        {"CL beyond 64 bits", HEAD "Content-Length: 18446744073709551621\r\n\r\nhello", 413},
+        {"space before the colon", HEAD "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400},
+        {"tab before the colon", HEAD "Content-Length\t: 5\r\n\r\nhello", 400},
+        {"TE not chunked", HEAD "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400},
+        {"TE list", HEAD "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400},
+        {"TE twice",
+         HEAD "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+        {"TE identity", HEAD "Transfer-Encoding: identity\r\n\r\n", 400},
+        {"TE on 1.0", "POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+        {"chunk size 0x5", HEAD "Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n", 400},
+        {"chunk size +5", HEAD "Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n", 400},
+        {"chunk size with space", HEAD "Transfer-Encoding: chunked\r\n\r\n 5\r\nhello\r\n0\r\n\r\n",
+         400},
+        {"chunk size with junk",
+         HEAD "Transfer-Encoding: chunked\r\n\r\n5 junk\r\nhello\r\n0\r\n\r\n", 400},
+        {"chunk extension", HEAD "Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\n\r\n",
+         400},
+        {"chunk without its CRLF", HEAD "Transfer-Encoding: chunked\r\n\r\n5\r\nhello0\r\n\r\n",
+         400},
+        {"chunk size ending in LF", HEAD "Transfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
+         400},
+        {"chunks beyond the cap", HEAD "Transfer-Encoding: chunked\r\n\r\nFFFFFFFF\r\n", 413},
+        {"bare LF", "GET /hello HTTP/1.1\nHost: x\n\n", 400},
+        {"bare LF in the head", "GET /hello HTTP/1.1\r\nHost: x\nX: y\r\n\r\n", 400},
+        {"bare CR", "GET /hello HTTP/1.1\r\nHost: x\r\nX: a\rb\r\n\r\n", 400},
+        {"folded field", "GET /hello HTTP/1.1\r\nHost: x\r\n y\r\n\r\n", 400},
+        {"folded first field", "GET /hello HTTP/1.1\r\n Host: x\r\n\r\n", 400},
+        {"empty name", "GET /hello HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n", 400},
+        {"no colon", "GET /hello HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n", 400},
+        {"no Host", "GET /hello HTTP/1.1\r\n\r\n", 400},
+        {"two Hosts", "GET /hello HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400},
+        {"HTTP/2.0", "GET /hello HTTP/2.0\r\nHost: x\r\n\r\n", 505},
+        {"the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505},
+        {"no version", "GET /hello\r\n\r\n", 400},
+        {"two spaces", "GET  /hello HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+        {"a relative target", "GET hello HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+        {"a fragment", "GET /hello#x HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+        {"raw bytes in the target", "GET /h\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+        {"a line before the request", "\r\nGET /hello HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+        {"TLS to a plain port", "\x16\x03\x01\x02", 400},
+        {"HEAD with a body", "HEAD /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+         400},
+        {"an unknown method", "BREW /hello HTTP/1.1\r\nHost: x\r\n\r\n", 501},
+        {"a method in lower case", "get /hello HTTP/1.1\r\nHost: x\r\n\r\n", 501},
+        {"CONNECT", "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 501},
+        {"TRACE", "TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", 501},
+        {"another expectation", HEAD "Expect: 200-ok\r\nContent-Length: 5\r\n\r\n", 417},
 };
 
 static void
@@ -69,7 +76,8 @@ assert_refused(const char *name, const char *out, int status)
 	char line[32];
 
 	snprintf(line, sizeof(line), "HTTP/1.1 %d ", status);
-	ck_assert_msg(strncmp(out, line, strlen(line)) == 0, "%s: not %d but: %s", name, status, out);
+	ck_assert_msg(strncmp(out, line, strlen(line)) == 0, "%s: not %d but: %s", name, status,
+	              out);
 	assert_has(out, "\r\nConnection: close\r\n");
 	assert_has(out, "\r\nContent-Type: application/json\r\n");
 	assert_has(out, "\r\n\r\n{\"error\":{\"message\":\"");
@@ -168,8 +176,9 @@ START_TEST(test_garbage_behind_a_request_is_answered_in_order)
 	fixture_init(&f);
 	fixture_start(&f);
 	for (int i = 0; i < 20; i++) {
-		ask(&f, GET("/hello") GET("/method") "BREW / HTTP/1.1\r\nHost: x\r\n\r\n" GET("/hello"), out,
-		    sizeof(out));
+		ask(&f,
+		    GET("/hello") GET("/method") "BREW / HTTP/1.1\r\nHost: x\r\n\r\n" GET("/hello"),
+		    out, sizeof(out));
 		assert_has(out, "hello");
 		second = strstr(out, "\r\n\r\nGET");
 		ck_assert_ptr_nonnull(second);
@@ -215,7 +224,8 @@ START_TEST(test_a_body_over_the_cap_gets_a_413_that_can_be_read)
 		ck_assert(say(fd, chunked ? HEAD "Transfer-Encoding: chunked\r\n\r\n1400000\r\n"
 		                          : HEAD "Content-Length: 20971520\r\n\r\n"));
 		for (int i = 0; i < 20; i++)
-			ck_assert_msg(say_bytes(fd, body, 1024 * 1024), "MiB %d: %s", i, strerror(errno));
+			ck_assert_msg(say_bytes(fd, body, 1024 * 1024), "MiB %d: %s", i,
+			              strerror(errno));
 		hear_all(fd, out, sizeof(out), &reset);
 		ck_assert(!reset);
 		assert_refused("large body", out, 413);

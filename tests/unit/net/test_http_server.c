@@ -51,7 +51,7 @@ START_TEST(test_a_connection_is_used_again)
 		assert_has_not(out, "Connection: close");
 	}
 	ck_assert_int_eq(f.requests, 100);
-	ck_assert_uint_eq(http_server_connections(f.server), 1);
+	ck_assert_uint_eq(fixture_connections(&f), 1);
 	close(fd);
 	fixture_stop(&f);
 }

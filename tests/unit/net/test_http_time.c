@@ -24,9 +24,9 @@ trickle(int fd, const char *text)
 START_TEST(test_a_request_that_trickles_is_cut_at_the_deadline)
 {
 	static const char *const request[] = {
-		"GET /hello HTTP/1.1\r\nHost: x\r\nX: ",
-		"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n",
-		"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n11111\r\n",
+	        "GET /hello HTTP/1.1\r\nHost: x\r\nX: ",
+	        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n",
+	        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n11111\r\n",
 	};
 	struct fixture f;
 	char out[4096];
@@ -144,7 +144,7 @@ START_TEST(test_a_client_that_leaves_during_a_call_is_noticed_within_50_ms)
 	usleep(20000);
 	ck_assert_int_eq(f.gone, 4);
 	ck_assert_int_eq(f.requests, 4);
-	ck_assert_uint_eq(http_server_calls(f.server), 0);
+	ck_assert_uint_eq(fixture_calls(&f), 0);
 	fixture_stop(&f);
 }
 END_TEST
@@ -272,5 +272,4 @@ UNIT_MAIN("http_time", test_a_request_that_trickles_is_cut_at_the_deadline,
           test_a_client_that_leaves_during_a_call_is_noticed_within_50_ms,
           test_a_client_that_leaves_during_a_stream_is_noticed_within_50_ms,
           test_a_finished_call_is_never_gone, test_a_slow_reader_holds_back_the_writer,
-          test_a_reader_that_stops_is_dropped_at_the_write_timeout,
-          test_small_writes_leave_at_once)
+          test_a_reader_that_stops_is_dropped_at_the_write_timeout, test_small_writes_leave_at_once)
