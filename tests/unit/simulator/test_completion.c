@@ -141,7 +141,7 @@ START_TEST(test_choices_that_stop_early_leave_the_turns_to_the_others)
 		struct buf text = content_of(&a, i, finish);
 
 		ck_assert_str_eq(finish, "stop");
-		ck_assert_ptr_null(memmem(text.p, text.n, " river", 6));
+		ck_assert(!text.p || !memmem(text.p, text.n, " river", 6));
 		finished++;
 		buf_fini(&text);
 	}
