@@ -418,7 +418,7 @@ heavyweight: {{base_url: {upstream.url('/v1')}, model: large-1}}
     gateway.start()
     try:
         assert gateway.get("/health").status == 200
-        assert any(" warn " in line and "interface" in line for line in gateway.stderr.lines), gateway.stderr.lines
+        gateway.stderr.wait(lambda line: " warn " in line and "interface" in line, "a warning")
     finally:
         gateway.stop()
 
