@@ -13,4 +13,9 @@
 void failure_to_error(const struct leg_failure *failure, const struct config_model *model,
                       struct api_error *error, struct buf *body);
 
+/* Appends at most `max` bytes of an upstream's text without the provider's key and header values, and
+ * without what looks like any other secret. */
+void failure_redact(struct bytes text, const struct config_provider *provider, size_t max,
+                    struct buf *out);
+
 #endif

@@ -1,11 +1,27 @@
 #include "route/failure.h"
 
-#include <string.h>
+#include <stdlib.h>
 
+#include "base/mem.h"
 #include "wire/json_scan.h"
 #include "wire/redact.h"
 
 enum { FAILURE_EXCERPT_MAX_BYTES = 2048 };
+
+void
+failure_redact(struct bytes text, const struct config_provider *provider, size_t max,
+               struct buf *out)
+{
+	const char **secrets = mem_array(provider->header_count + 2, sizeof(*secrets));
+	size_t count = 0;
+
+	if (provider->api_key)
+		secrets[count++] = provider->api_key;
+	for (size_t i = 0; i < provider->header_count; i++)
+		secrets[count++] = provider->headers[i].value;
+	redact(text, secrets, max, out);
+	free(secrets);
+}
 
 static bool
 is_json_object(struct bytes text)
@@ -25,7 +41,7 @@ failure_status_error(const struct leg_failure *failure, int status, const char *
 	struct buf excerpt;
 
 	buf_init(&excerpt, 0);
-	redact(failure->body, model->provider->api_key, FAILURE_EXCERPT_MAX_BYTES, &excerpt);
+	failure_redact(failure->body, model->provider, FAILURE_EXCERPT_MAX_BYTES, &excerpt);
 	if (excerpt.n > 0 && !excerpt.failed)
 		api_error_set(error, status, NULL, code, "The model server answered %d: %.*s",
 		              failure->status, (int)excerpt.n, excerpt.p);
@@ -45,7 +61,7 @@ failure_of_status(const struct leg_failure *failure, const struct config_model *
 	case 422:
 		failure_status_error(failure, failure->status, NULL, model, error);
 		if (is_json_object(failure->body))
-			redact(failure->body, model->provider->api_key, SIZE_MAX, body);
+			failure_redact(failure->body, model->provider, SIZE_MAX, body);
 		if (body->failed)
 			buf_reset(body);
 		break;

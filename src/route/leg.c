@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "net/timer.h"
-#include "wire/redact.h"
+#include "route/failure.h"
 #include "wire/sse_reader.h"
 
 enum {
@@ -193,7 +193,7 @@ leg_fail_with_error(struct leg *leg, struct json_value error)
 		buf_add_text(&text, ": ");
 		json_string_decode(message, &text);
 	}
-	redact(buf_bytes(&text), leg->model->provider->api_key, sizeof(leg->failure.detail) - 1,
+	failure_redact(buf_bytes(&text), leg->model->provider, sizeof(leg->failure.detail) - 1,
 	       &shown);
 	buf_add(&shown, "", 1);
 	leg_fail(leg, LEG_ERROR, shown.failed ? "upstream sent an error in its answer" : shown.p);
