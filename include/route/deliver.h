@@ -17,7 +17,7 @@ struct deliver_facts {
 	const struct config_model *model; /* that answers */
 	unsigned attempts;                /* upstream requests made */
 	const char *reasoning_effort;
-	uint64_t duration_us; /* so far */
+	uint64_t duration_us;             /* so far */
 	const struct http_header *passed; /* of the upstream's response, as they stand */
 	size_t passed_count;
 };

@@ -48,7 +48,7 @@ struct leg_spec {
 	const struct plan *plan;          /* borrowed; outlives the leg's life with the exchange */
 	bool stream;                      /* the body asks for a stream */
 	bool direct; /* keep the upstream's rate limit and processing time headers, for the client */
-	struct buf body;                  /* taken over */
+	struct buf body; /* taken over */
 };
 
 /* Never calls back before it returns. NULL when it cannot be started; the body is freed then too. */

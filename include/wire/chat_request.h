@@ -29,7 +29,8 @@ enum chat_member {
 };
 
 struct chat_request {
-	struct bytes body; /* borrowed, as all ranges below; white space may stand around the object */
+	struct bytes
+	        body; /* borrowed, as all ranges below; white space may stand around the object */
 	struct json_object_span object;
 	struct json_slot slots[CHAT_MEMBER_COUNT];
 	struct json_object_span stream_options; /* when it is an object */

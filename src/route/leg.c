@@ -29,13 +29,10 @@ enum { LEG_PASSED_VALUE_MAX = 64 };
 
 /* What passes of a direct call's response head; everything else stays here. */
 static const char *const passed_names[] = {
-	"openai-processing-ms",
-	"x-ratelimit-limit-requests",
-	"x-ratelimit-limit-tokens",
-	"x-ratelimit-remaining-requests",
-	"x-ratelimit-remaining-tokens",
-	"x-ratelimit-reset-requests",
-	"x-ratelimit-reset-tokens",
+        "openai-processing-ms",         "x-ratelimit-limit-requests",
+        "x-ratelimit-limit-tokens",     "x-ratelimit-remaining-requests",
+        "x-ratelimit-remaining-tokens", "x-ratelimit-reset-requests",
+        "x-ratelimit-reset-tokens",
 };
 
 enum { PASSED_COUNT = sizeof(passed_names) / sizeof(passed_names[0]) };
@@ -194,7 +191,7 @@ leg_fail_with_error(struct leg *leg, struct json_value error)
 		json_string_decode(message, &text);
 	}
 	failure_redact(buf_bytes(&text), leg->model->provider, sizeof(leg->failure.detail) - 1,
-	       &shown);
+	               &shown);
 	buf_add(&shown, "", 1);
 	leg_fail(leg, LEG_ERROR, shown.failed ? "upstream sent an error in its answer" : shown.p);
 	buf_fini(&text);
