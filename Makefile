@@ -72,15 +72,17 @@ draft-thinker: build/release/draft-thinker
 build/release/draft-thinker: | build/deps-build
 
 $(BIN): $(MAIN) $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@echo "link $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(LIB): $(filter-out $(MAIN),$(OBJ))
 	@rm -f $@
-	ar rcs $@ $^
+	@ar rcs $@ $^
 
 $(B)/%.o: %.c | build/deps-build
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LIB_CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "cc   $@"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LIB_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(OBJ:.o=.d) $(UNIT:=.d)
 
@@ -125,7 +127,8 @@ http: $(BIN)
 
 $(B)/unit/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) $(LIB_CFLAGS) $(shell pkg-config --cflags check) -MMD -MP -MF $@.d \
+	@echo "cc   $@"
+	@$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) $(LIB_CFLAGS) $(shell pkg-config --cflags check) -MMD -MP -MF $@.d \
 		$(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS) $(shell pkg-config --libs check)
 
 test-sdk: draft-thinker build/deps-test
@@ -137,7 +140,8 @@ fuzz: build/deps-test
 .PHONY: fuzz-build
 fuzz-build: $(FUZZ)
 build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libdraftthinker.a
-	clang $(CPPFLAGS) $(CFLAGS) $(LIB_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< \
+	@echo "cc   $@"
+	@clang $(CPPFLAGS) $(CFLAGS) $(LIB_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< \
 		build/fuzz/libdraftthinker.a $(LDLIBS)
 
 # ---------------------------------------------------------------------------- lint

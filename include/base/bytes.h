@@ -39,8 +39,13 @@ bytes_is(struct bytes a, const char *text)
  */
 bool bytes_to_u64(struct bytes text, uint64_t max, uint64_t *out);
 
-/* Reads all of `text`, a number in JSON's grammar, independent of the locale. */
+/* Reads all of `text`, a number in JSON's grammar (at most 511 bytes), correctly rounded, independent of
+ * the locale. One too large for a double is infinite. */
 bool bytes_to_double(struct bytes text, double *out);
+
+/* Reads the number that `text` begins with, as far as it goes; its length, or 0 when there is none.
+ * What follows it is not looked at. */
+size_t bytes_begin_double(struct bytes text, double *out);
 
 /* Is `text` well-formed UTF-8 (no surrogates, no overlong forms, at most U+10FFFF)? */
 bool bytes_is_utf8(struct bytes text);

@@ -1,9 +1,9 @@
 /*
- * The configuration: one YAML file read into an immutable, reference-counted snapshot. Requests hold
- * the snapshot they started with; a reload swaps in another.
+ * The configuration: one YAML file read into an immutable, reference-counted snapshot. Requests
+ * hold the snapshot they started with; a reload swaps in another.
  *
- * The short form (drafter, heavyweight) is turned into the long form (providers, models, routes), so
- * that the rest of the program knows only one.
+ * The short form (drafter, heavyweight) is turned into the long form (providers, models,
+ * routes), so that the rest of the program knows only one.
  */
 #ifndef MODEL_CONFIG_H
 #define MODEL_CONFIG_H
@@ -36,26 +36,34 @@ struct config_header {
 	char *name, *value;
 };
 
-/* How a provider continues a partial assistant turn; NULL in the file: PREFILL_NONE. */
-enum config_prefill { PREFILL_NONE, PREFILL_VLLM, PREFILL_DEEPSEEK, PREFILL_MISTRAL, PREFILL_ANTHROPIC };
+/* How a provider continues a partial assistant turn. */
+enum config_prefill {
+	PREFILL_NONE,
+	PREFILL_VLLM,
+	PREFILL_DEEPSEEK,
+	PREFILL_MISTRAL,
+	PREFILL_ANTHROPIC
+};
 
 struct config_provider {
 	char *name;
+	char *label;    /* what the operator calls it: the name, or the short form's `provider` */
 	char *base_url; /* without a trailing slash */
 	char *api_key;  /* NULL: none. Never printed */
 	struct config_header *headers;
 	size_t header_count;
 	uint32_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms;
-	uint32_t timeout_ms; /* total; 0: none */
+	uint32_t timeout_ms;     /* total; 0: none */
 	unsigned max_concurrent; /* 0: no limit */
 	unsigned retries;
 	enum config_prefill prefill;
-	bool stream_usage;
+	bool stream_usage; /* does it take stream_options? */
 };
 
 struct config_price {
 	bool known;
-	uint64_t input, cached_input, output; /* nano-USD per token, from USD per million tokens × 1000 */
+	/* nano-USD per token, from USD per million tokens × 1000 */
+	uint64_t input, cached_input, output;
 };
 
 enum {
@@ -69,11 +77,12 @@ enum {
 struct config_model {
 	char *name;
 	char *upstream_name; /* what the provider calls it */
+	char *label; /* what operators and clients are told: the name, in the short form the upstream's */
 	const struct config_provider *provider; /* borrowed from the same snapshot */
 	struct config_price price;
 	bool capabilities_known; /* false: nothing was declared, everything but embeddings is assumed */
-	unsigned capabilities;   /* MODEL_CAN_… */
-	uint64_t context;        /* tokens; 0: not declared */
+	unsigned capabilities; /* MODEL_CAN_… */
+	uint64_t context;      /* tokens; 0: not declared */
 };
 
 enum config_on_unscorable { ON_UNSCORABLE_ESCALATE, ON_UNSCORABLE_ACCEPT };
@@ -91,11 +100,12 @@ enum config_stream_mode { STREAM_HOLD, STREAM_LIVE };
 
 struct config_route {
 	char *name;
-	const struct config_model **drafters;     /* owned array of borrowed models; tried in order */
+	const struct config_model **drafters; /* owned array of borrowed models; tried in order */
 	size_t drafter_count;
 	const struct config_model **heavyweights;
 	size_t heavyweight_count;
 	struct config_entropy entropy;
+	/* As asked for; the report warns where it is not to be had. */
 	enum config_stream_mode stream_mode;
 	enum config_on_heavyweight_down on_heavyweight_down;
 };
@@ -114,10 +124,11 @@ struct config {
 	enum config_unknown_model unknown_model;
 	bool metrics_enabled;
 	char *metrics_path;
-	char *log_file;    /* "-": standard error */
-	char *access_file; /* "-": standard error; NULL: off */
-	unsigned log_level; /* enum log_level */
-	unsigned references; /* atomic */
+	char *log_file;               /* "-": standard error */
+	char *access_file;            /* "-": standard error; NULL: off */
+	unsigned log_level;           /* enum log_level */
+	unsigned references;          /* atomic */
+	struct config_memory *memory; /* owned: every text and array above; wiped when freed */
 };
 
 /* What was found wrong, or is worth a warning: one line each, `FILE:LINE: path.to.key: text`. */
@@ -129,17 +140,22 @@ struct config_report {
 void config_report_init(struct config_report *report);
 void config_report_fini(struct config_report *report);
 
-/* Reads a file (path) or a text under a name for messages. NULL when the report has errors; every fault
- * is reported, not just the first. The result has one reference. path NULL: the built-in defaults. */
+/* Reads a file (path) or a text under a name for messages. NULL when the report has errors;
+ * every fault is reported, not just the first. The result has one reference. path NULL: the
+ * built-in defaults. */
 struct config *config_load(const char *path, struct config_report *report);
 struct config *config_parse(const char *name, struct bytes text, struct config_report *report);
+
+/* The file that is read when none is named, if it is there; else NULL: the built-in defaults. */
+const char *config_default_path(void);
 
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* any thread; frees at the last, wiping keys */
 
 /* Looks names up; NULL when unknown. */
 const struct config_route *config_route_find(const struct config *config, const char *name);
-/* By its name under `models`, or as `provider/model` with the provider's own name for the model. */
+/* By its name under `models`, or as `provider/model`: the provider by name or label, the model
+ * by the provider's own name for it, which may have slashes of its own. */
 const struct config_model *config_model_find(const struct config *config, const char *name);
 
 #endif

@@ -22,7 +22,7 @@ struct http_fetch;
 
 struct http_client_options {
 	const char *ca_file;           /* PEM bundle; NULL: the system's */
-	unsigned max_idle_connections; /* kept for reuse */
+	unsigned max_idle_connections; /* kept for reuse; 0: 256 */
 };
 
 /* Once per process, before any thread. */
@@ -30,17 +30,19 @@ bool http_client_global_init(void);
 
 struct http_client *http_client_new(struct worker *worker,
                                     const struct http_client_options *options);
-void
-http_client_free(struct http_client *client); /* cancels what is in flight, without callbacks */
+/* Cancels what is in flight, without callbacks. Not from inside a callback. */
+void http_client_free(struct http_client *client);
 
-/* A destination prepared once: URL (http or https) and request headers. Header names and values
- * are checked: no control characters. NULL with a message in error[size]. */
+/* A destination prepared once: URL (http or https, without user name, password or fragment) and request
+ * headers. Header names and values are checked: no control characters, none of the headers that
+ * frame a message or belong to a connection. NULL with a message in error[size]. */
 struct http_target *http_target_new(const char *url, const struct http_header *headers,
                                     size_t count, char *error, size_t size);
 void http_target_free(struct http_target *target);
 
 enum http_fetch_result {
-	HTTP_FETCH_OK,      /* a whole response was received, whatever its status */
+	HTTP_FETCH_OK,      /* a whole response was received, whatever its status; one with
+	                                * neither length nor chunks is whole wherever it ends */
 	HTTP_FETCH_DNS,     /* the name could not be resolved */
 	HTTP_FETCH_CONNECT, /* refused, unreachable, reset before the request was sent */
 	HTTP_FETCH_TLS,
@@ -63,13 +65,15 @@ struct http_fetch_spec {
 	const struct http_target *target;  /* borrowed until on_end or cancel */
 	const char *method;                /* "POST" or "GET" */
 	struct bytes body;                 /* borrowed until on_end or cancel */
-	const struct http_header *headers; /* extra ones for this request; copied */
+	const struct http_header *headers; /* extra ones for this request, checked like a
+	                                    * target's; copied */
 	size_t header_count;
 	uint32_t connect_ms, first_byte_ms, idle_ms, total_ms; /* 0: none */
 };
 
 struct http_fetch_times {
-	uint64_t start_us, connected_us, first_byte_us; /* monotonic; 0: not reached */
+	/* Monotonic; 0: not reached. first_byte: the head was complete. */
+	uint64_t start_us, connected_us, first_byte_us;
 };
 
 struct http_fetch_events {
@@ -83,7 +87,13 @@ struct http_fetch_events {
 	               const char *detail);
 };
 
-/* Starts a request. Never calls back before it returns. NULL when it cannot even be started. */
+/*
+ * Starts a request. Never calls back before it returns. NULL when it cannot even be started.
+ *
+ * A request is written once, but for one case: a connection that had served before and ends without a line
+ * of response was most likely closed for idleness, so the request is written again on another one,
+ * unseen by the caller. Nothing else is tried again.
+ */
 struct http_fetch *http_fetch_start(struct http_client *client, const struct http_fetch_spec *spec,
                                     const struct http_fetch_events *events, void *arg);
 
@@ -91,7 +101,11 @@ struct http_fetch *http_fetch_start(struct http_client *client, const struct htt
  * Allowed from inside any callback of this or another fetch. The fetch is gone after this returns. */
 void http_fetch_cancel(struct http_fetch *fetch);
 
-/* Stops and resumes reading the response; idle time does not run while paused. Allowed inside callbacks. */
+/*
+ * Stops and resumes reading the response; idle time does not run while paused. Allowed inside callbacks.
+ * While paused neither on_data is called nor on_end, except for a timeout; resuming never calls back
+ * before it returns.
+ */
 void http_fetch_pause(struct http_fetch *fetch);
 void http_fetch_resume(struct http_fetch *fetch);
 

@@ -54,9 +54,10 @@ struct http_server *http_server_new(struct worker *worker,
                                     const struct http_server_options *options,
                                     http_handler *handler, void *arg, char *error, size_t size);
 
-/* Listens on host ("" or "*": every interface, both families where there are two) and port (0: a free
- * one), with SO_REUSEPORT so that several workers can share it. May be called more than once. */
-bool http_server_listen(struct http_server *server, const char *host, uint16_t port, char *error,
+/* Listens on host ("" or "*": every interface, both families where there are two) and *port (0: a free
+ * one, told in *port), with SO_REUSEPORT so that several workers can share it. May be called more than
+ * once. */
+bool http_server_listen(struct http_server *server, const char *host, uint16_t *port, char *error,
                         size_t size);
 
 /* The port of the first listener. */

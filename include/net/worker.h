@@ -19,14 +19,14 @@ struct worker *worker_new(unsigned index, struct log *log);
 /* Frees it after worker_run returned (or before it was called), what was buried included. */
 void worker_free(struct worker *worker);
 
-/* Runs the loop in the calling thread until worker_stop. */
+/* Runs the loop in the calling thread until worker_stop; tasks posted before that are all run. */
 void worker_run(struct worker *worker);
 
 /* Any thread: ends worker_run after the current turn. */
 void worker_stop(struct worker *worker);
 
-/* Any thread: runs task(arg) on the worker's thread, in the order posted. */
-void worker_post(struct worker *worker, void (*task)(void *arg), void *arg);
+/* Any thread: calls run(arg) on the worker's thread, in the order posted. */
+void worker_post(struct worker *worker, void (*run)(void *arg), void *arg);
 
 unsigned worker_index(const struct worker *worker);
 struct log *worker_log(const struct worker *worker);

@@ -8,17 +8,18 @@
 #include "base/bytes.h"
 #include "base/log_sink.h"
 
-/* NULL texts and negative numbers are left out of the line. */
+/* NULL texts and negative numbers are left out of the line. Texts are cut at 256 bytes, the path at 1 KiB
+ * and the detail at 2 KiB. Everything is borrowed for the length of the call. */
 struct access_record {
 	uint64_t time_ms; /* wall clock, at the end */
 	const char *id, *peer, *method, *path;
 	int status;
 	const char *route, *decision, *reason;
-	double score; /* NAN: none */
+	double score;                      /* rounded to 6 decimals; not finite: none */
 	const char *drafter, *heavyweight; /* model names, if asked */
 	const char *model;                 /* that answered */
-	const char *end;   /* how the exchange ended: done, client_gone, upstream_truncated, … */
-	const char *error; /* error type answered */
+	const char *end;    /* how the exchange ended: done, client_gone, upstream_truncated, … */
+	const char *error;  /* error type answered */
 	const char *detail; /* upstream failure, a short text without secrets */
 	const char *project_id, *reasoning_effort;
 	bool stream;

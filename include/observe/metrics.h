@@ -1,9 +1,10 @@
 /*
  * Counters, gauges and histograms in the Prometheus text format, declared once in
- * observe/metrics.def. Each worker writes to a shard of its own without locks; a scrape sums them.
+ * observe/metrics.def. Each worker writes to a shard of its own without locks; a scrape sums them,
+ * also without locks.
  *
  * Label values come from configuration and from the program, never from a client; even so a metric
- * keeps at most METRIC_SERIES_MAX series and counts the rest under "other".
+ * keeps at most METRIC_SERIES_MAX series, over all shards, and counts the rest under "other".
  */
 #ifndef OBSERVE_METRICS_H
 #define OBSERVE_METRICS_H
@@ -25,12 +26,13 @@ struct metrics;
 struct metrics_shard;
 
 struct metrics *metrics_new(unsigned shards);
-void metrics_free(struct metrics *metrics);
+void metrics_free(struct metrics *metrics); /* after its owners have ended; NULL is allowed */
 struct metrics_shard *metrics_shard(struct metrics *metrics, unsigned index); /* borrowed */
 
-/* Owner's thread only. Label values in the order declared; NULL for those that the metric lacks. */
-void metric_add(struct metrics_shard *shard, enum metric metric, const char *label1, const char *label2,
-                double amount); /* counters (amount ≥ 0) and gauges */
+/* Owner's thread only. Label values in the order declared, copied; NULL for those that the metric lacks.
+ * A number that is not finite is ignored, and so is one below 0 for a counter. */
+void metric_add(struct metrics_shard *shard, enum metric metric, const char *label1,
+                const char *label2, double amount); /* counters and gauges */
 void metric_observe(struct metrics_shard *shard, enum metric metric, const char *label1,
                     const char *label2, double value); /* histograms */
 

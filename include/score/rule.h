@@ -15,8 +15,8 @@
 enum rule_verdict { RULE_CONTINUE, RULE_ESCALATE };
 
 struct rule_options {
-	double threshold;      /* bits; compared with strict > */
-	unsigned window_size;  /* tokens; ≥ 1, at most RULE_WINDOW_MAX */
+	double threshold;          /* bits; compared with strict > */
+	unsigned window_size;      /* tokens; ≥ 1, at most RULE_WINDOW_MAX */
 	unsigned early_exit_count; /* the first so many tokens are compared one by one; may be 0 */
 };
 
@@ -31,14 +31,16 @@ struct rule_kind {
 };
 
 struct rule {
-	const struct rule_kind *kind;
+	const struct rule_kind *kind; /* borrowed, static */
 	struct rule_options options;
 	uint64_t token_count;
-	double score;       /* the number compared with the threshold; see rule_score */
-	const char *reason; /* after RULE_ESCALATE: one word, static (`early_exit`, `window`) */
+	double score; /* the number compared with the threshold; see rule_score */
+	const char *
+	        reason; /* after RULE_ESCALATE: one word, static (`early_exit`, `window`, `unscorable`) */
 	double *window;     /* owned: the last window_size entropies, a ring */
-	double window_sum;
-	bool scored; /* has `score` been set? */
+	double window_sum;  /* of the ring, rounded to a double */
+	double window_rest; /* what that rounding left out */
+	bool scored;        /* has `score` been set? */
 };
 
 /* The kind of that name, or NULL. */
@@ -47,7 +49,9 @@ const struct rule_kind *rule_kind_find(const char *name);
 void rule_init(struct rule *rule, const struct rule_kind *kind, const struct rule_options *options);
 void rule_fini(struct rule *rule);
 
-/* One more token. After RULE_ESCALATE nothing more may be fed. */
+/* One more token. After RULE_ESCALATE nothing more may be fed. NAN, an unscorable token, is for the
+ * caller to judge; fed all the same it escalates (reason `unscorable`), for it is not the same as
+ * certain, and leaves the score as it was. */
 enum rule_verdict rule_feed(struct rule *rule, double entropy_bits);
 
 /* The draft is complete: the verdict on the whole. */
@@ -59,6 +63,9 @@ double rule_score(const struct rule *rule);
 
 /* The mean of the last window_size tokens; NAN until there are as many. For speculation and explain. */
 double rule_window_mean(const struct rule *rule);
+
+/* For the rules themselves: compares a number with the threshold and keeps the score. */
+enum rule_verdict rule_compare(struct rule *rule, double value, const char *reason);
 
 extern const struct rule_kind rule_window;
 

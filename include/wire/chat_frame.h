@@ -8,33 +8,22 @@
 #ifndef WIRE_CHAT_FRAME_H
 #define WIRE_CHAT_FRAME_H
 
+#include "wire/chat_token.h"
 #include "wire/json_splice.h"
 
-enum { CHAT_TOP_LOGPROBS_MAX = 20, CHAT_CHOICES_MAX = 128 };
-
-/* One entry of choices[].logprobs.content (or .refusal). */
-struct chat_token {
-	struct json_value entry; /* the whole object */
-	struct json_value text;  /* its `token`, a string */
-	double logprob;          /* natural log; -INFINITY for null, -inf or -9999; NAN when missing */
-	double top[CHAT_TOP_LOGPROBS_MAX]; /* the same of its top_logprobs, in upstream's order */
-	const char *top_begin;             /* the top_logprobs array's '[' ; NULL when there is none */
-	const char *top_end[CHAT_TOP_LOGPROBS_MAX]; /* where each element ends, to cut the array short */
-	const char *top_close;                      /* its ']' */
-	uint8_t top_count;
-	int8_t sampled; /* index in top of the sampled token itself; -1: not among them */
-};
+enum { CHAT_CHOICES_MAX = 128 };
 
 struct chat_choice {
-	unsigned index;
-	struct json_value delta;         /* `delta` or `message`: an object, or JSON_NONE */
-	struct json_value role, content, refusal, tool_calls; /* of the delta */
+	unsigned index;          /* 0 when missing */
+	struct json_value delta; /* `delta` or `message`: an object, or JSON_NONE */
+	/* Members of the delta; JSON_NONE when missing, JSON_NULL when null. */
+	struct json_value role, content, refusal, tool_calls, function_call;
 	struct json_value finish_reason; /* a string, or null, or JSON_NONE */
 	struct json_object_span span;    /* of the choice object */
 	struct json_slot logprobs;
 	size_t token_first, token_count; /* in frame->tokens */
 	bool has_logprobs;               /* logprobs.content or .refusal is an array */
-	bool has_output;                 /* non-empty content, refusal or any tool call */
+	bool has_output; /* non-empty content, refusal or any tool or function call */
 };
 
 struct chat_usage {
@@ -45,6 +34,7 @@ struct chat_usage {
 struct chat_frame {
 	struct bytes text; /* borrowed payload */
 	struct json_object_span span;
+	/* JSON_NONE when missing, JSON_NULL when null; but a null `error` is none. */
 	struct json_value id, created, model, system_fingerprint, service_tier, error;
 	struct json_slot usage;
 	struct chat_usage usage_counts;
@@ -57,9 +47,15 @@ struct chat_frame {
 void chat_frame_init(struct chat_frame *frame);
 void chat_frame_fini(struct chat_frame *frame);
 
-/* Reads the payload. False when it is not one valid JSON object, or a member the gateway reads has
- * the wrong type (`choices` not an array, more than CHAT_CHOICES_MAX of them, …); an unknown member
- * is never a fault. A frame with a non-null `error` is readable: look at frame->error first. */
+/*
+ * Reads the payload. False when it is not one valid JSON object, or a member the gateway reads has the
+ * wrong type or stands twice (`choices` not an array, more than CHAT_CHOICES_MAX of them, …), or it has
+ * none of `choices`, `usage` and `error`, or memory is out. An unknown member is never a fault, and null
+ * always does for a missing member.
+ *
+ * An object with a non-null `error` is readable whatever else it holds: look at frame->error first, for
+ * when it is there (kind not JSON_NONE) nothing else is promised.
+ */
 bool chat_frame_read(struct chat_frame *frame, struct bytes payload);
 
 struct chat_frame_view {
@@ -68,7 +64,8 @@ struct chat_frame_view {
 	bool usage;            /* keep the `usage` member */
 };
 
-/* Appends the payload with what the view leaves out removed; every other byte stays. */
+/* Appends the payload with what the view leaves out removed; every other byte stays, white space
+ * included, which may hold line feeds. An error frame is appended whole. */
 void chat_frame_write(const struct chat_frame *frame, const struct chat_frame_view *view,
                       struct buf *out);
 

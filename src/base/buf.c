@@ -25,15 +25,17 @@ buf_reset(struct buf *b)
 	b->failed = false;
 }
 
-bool
-buf_reserve(struct buf *b, size_t more)
+/* Makes room for `more` bytes that count against the limit, and `spare` that do not. */
+static bool
+reserve(struct buf *b, size_t more, size_t spare)
 {
 	size_t need, cap;
 	char *p;
 
 	if (b->failed)
 		return false;
-	if (__builtin_add_overflow(b->n, more, &need) || (b->limit && need > b->limit))
+	if (__builtin_add_overflow(b->n, more, &need) || (b->limit && need > b->limit) ||
+	    __builtin_add_overflow(need, spare, &need))
 		goto fail;
 	if (need <= b->cap)
 		return true;
@@ -51,6 +53,12 @@ buf_reserve(struct buf *b, size_t more)
 fail:
 	b->failed = true;
 	return false;
+}
+
+bool
+buf_reserve(struct buf *b, size_t more)
+{
+	return reserve(b, more, 0);
 }
 
 void
@@ -95,7 +103,7 @@ buf_add_format(struct buf *b, const char *format, ...)
 	va_start(args, format);
 	n = vsnprintf(NULL, 0, format, args);
 	va_end(args);
-	if (n < 0 || !buf_reserve(b, (size_t)n + 1)) {
+	if (n < 0 || !reserve(b, (size_t)n, 1)) { /* one for the terminator */
 		b->failed = true;
 		return;
 	}

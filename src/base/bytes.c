@@ -1,7 +1,7 @@
 #include "base/bytes.h"
 
-#include <locale.h>
-#include <math.h>
+#include <endian.h>
+#include <float.h>
 #include <stdlib.h>
 
 bool
@@ -24,57 +24,210 @@ bytes_to_u64(struct bytes text, uint64_t max, uint64_t *out)
 	return true;
 }
 
+/* The eight bytes at p as one number, the first of them lowest. */
+static inline uint64_t
+load_8(const char *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le64toh(v);
+}
+
+/* How many of eight bytes are digits, up to the first that is none? A digit's upper half is 3, and stays
+ * so when 6 is added; what a byte beyond 0xF9 carries over harms only those behind it. */
+static inline unsigned
+digits_8_count(uint64_t v)
+{
+	const uint64_t upper = 0xF0F0F0F0F0F0F0F0, threes = 0x3030303030303030;
+	uint64_t other = ((v & upper) ^ threes) | (((v + 0x0606060606060606) & upper) ^ threes);
+
+	return other ? (unsigned)__builtin_ctzll(other) / 8 : 8;
+}
+
+/* Eight digits to a number: neighbours to pairs, pairs to fours, fours to the whole. */
+static inline uint64_t
+digits_8_value(uint64_t v)
+{
+	v = (v & 0x0F0F0F0F0F0F0F0F) * (10 << 8 | 1) >> 8;
+	v = (v & 0x00FF00FF00FF00FF) * (100 << 16 | 1) >> 16;
+	return (v & 0x0000FFFF0000FFFF) * ((uint64_t)10000 << 32 | 1) >> 32;
+}
+
+struct decimal {
+	uint64_t mantissa;
+	int digits;       /* at least as many as the mantissa has; up to 19 it has not overflowed */
+	int64_t exponent; /* of ten */
+};
+
+/* Reads digits one by one. */
+static inline const char *
+digits_read(struct decimal *d, const char *p, const char *end)
+{
+	for (; p < end && *p >= '0' && *p <= '9'; p++) {
+		d->mantissa = d->mantissa * 10 + (uint64_t)(*p - '0');
+		/* Once there is one, each is counted: an overflown mantissa may be 0 again. */
+		d->digits += (d->digits > 0 || d->mantissa != 0) && d->digits < 100;
+	}
+	return p;
+}
+
+/* Reads digits of which there are probably several, eight at a time as long as the mantissa has room. */
+static inline const char *
+fraction_read(struct decimal *d, const char *p, const char *end)
+{
+	static const uint64_t power[] = {1,      10,      100,      1000,     10000,
+	                                 100000, 1000000, 10000000, 100000000};
+
+	while (end - p >= 8 && d->digits <= 11) {
+		uint64_t v = load_8(p);
+		unsigned n = digits_8_count(v);
+
+		if (n == 0)
+			return p;
+		/* Shifted so that the digits come last, behind bytes that count as zeros. */
+		v = digits_8_value(v << 8 * (8 - n));
+		d->mantissa = d->mantissa * power[n] + v;
+		d->digits += d->mantissa ? (int)n : 0;
+		p += n;
+		if (n < 8)
+			return p;
+	}
+	return digits_read(d, p, end);
+}
+
 /*
- * Digits up to 19 and small exponents are exact in integer arithmetic; the rest, rare
- * in practice, goes through strtod on a bounded copy. Nobody calls setlocale(), so the
- * decimal point is always a point.
+ * Mantissa times a power of ten, correctly rounded, or false when that takes more than one rounding.
+ *
+ * The first way: both are doubles exactly, and so one operation rounds once. The second, for the 16 to
+ * 19 digits that servers print of a float: both are exact in the 64 bits of a long double; the result,
+ * rounded to 64 bits, is rounded again to 53, which is the same as rounding once unless it lies exactly
+ * between two doubles.
  */
-bool
-bytes_to_double(struct bytes text, double *out)
+static bool
+decimal_to_double(const struct decimal *d, double *out)
 {
 	static const double power[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
 	                               1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
 	                               1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-	const char *p = text.p, *end = text.p + text.n;
-	bool negative = false;
-	uint64_t mantissa = 0;
-	int digits = 0, fraction = 0;
 
-	if (!p || p == end)
+	if (d->digits > 19)
 		return false;
-	if (*p == '-') {
-		negative = true;
-		p++;
-	}
-	for (; p < end && *p >= '0' && *p <= '9'; p++, digits++)
-		mantissa = mantissa * 10 + (uint64_t)(*p - '0');
-	if (p < end && *p == '.') {
-		for (p++; p < end && *p >= '0' && *p <= '9'; p++, digits++, fraction++)
-			mantissa = mantissa * 10 + (uint64_t)(*p - '0');
-	}
-	if (p == end && digits > 0 && digits <= 19 && fraction <= 22 && mantissa < (1ULL << 53)) {
-		double value = (double)mantissa / power[fraction];
-
-		*out = negative ? -value : value;
+	if (d->mantissa < 1ULL << 53 && d->exponent >= -22 && d->exponent <= 22) {
+		*out = d->exponent < 0 ? (double)d->mantissa / power[-d->exponent]
+		                       : (double)d->mantissa * power[d->exponent];
 		return true;
 	}
+#if defined(__x86_64__) && LDBL_MANT_DIG == 64
+	static const long double long_power[] = {1e0L,  1e1L,  1e2L,  1e3L,  1e4L,  1e5L,  1e6L,
+	                                         1e7L,  1e8L,  1e9L,  1e10L, 1e11L, 1e12L, 1e13L,
+	                                         1e14L, 1e15L, 1e16L, 1e17L, 1e18L, 1e19L, 1e20L,
+	                                         1e21L, 1e22L, 1e23L, 1e24L, 1e25L, 1e26L, 1e27L};
+	uint64_t significand;
+	long double value;
 
+	if (d->exponent < -27 || d->exponent > 27)
+		return false;
+	value = d->exponent < 0 ? (long double)d->mantissa / long_power[-d->exponent]
+	                        : (long double)d->mantissa * long_power[d->exponent];
+	memcpy(&significand, &value, sizeof(significand));
+	if ((significand & 0x7FF) == 0x400)
+		return false;
+	*out = (double)value;
+	return true;
+#else
+	return false;
+#endif
+}
+
+/* p: after the `e`. The place after the exponent, or NULL. */
+static const char *
+exponent_read(struct decimal *d, const char *p, const char *end)
+{
+	bool negative = p < end && *p == '-';
+	const char *first;
+	int64_t value = 0;
+
+	if (p < end && (*p == '+' || *p == '-'))
+		p++;
+	first = p;
+	for (; p < end && *p >= '0' && *p <= '9'; p++)
+		value = value < 1000000 ? value * 10 + (*p - '0') : value;
+	d->exponent += negative ? -value : value;
+	return p > first ? p : NULL;
+}
+
+/* The end of the number that begins at p, or NULL. */
+static const char *
+decimal_read(struct decimal *d, const char *p, const char *end)
+{
+	const char *first = p;
+
+	p = digits_read(d, p, end);
+	if (p == first || (*first == '0' && p > first + 1))
+		return NULL;
+	if (p < end && *p == '.') {
+		first = ++p;
+		p = fraction_read(d, p, end);
+		if (p == first)
+			return NULL;
+		d->exponent = first - p;
+	}
+	if (p < end && (*p == 'e' || *p == 'E'))
+		p = exponent_read(d, p + 1, end);
+	return p;
+}
+
+/* Nobody calls setlocale(), so the decimal point is always a point. */
+static bool
+text_to_double(struct bytes text, double *out)
+{
 	char copy[512], *stop = NULL;
 
 	if (text.n >= sizeof(copy))
 		return false;
 	memcpy(copy, text.p, text.n);
 	copy[text.n] = '\0';
-	if (strspn(copy, "+-0123456789.eE") != text.n)
-		return false;
 	*out = strtod(copy, &stop);
-	return stop == copy + text.n && !isnan(*out);
+	return stop == copy + text.n;
+}
+
+size_t
+bytes_begin_double(struct bytes text, double *out)
+{
+	bool negative = text.n > 0 && *text.p == '-';
+	struct decimal d = {.mantissa = 0};
+	const char *end;
+	size_t n;
+
+	if (text.n == 0)
+		return 0;
+	end = decimal_read(&d, text.p + negative, text.p + text.n);
+	if (!end)
+		return 0;
+	n = (size_t)(end - text.p);
+	if (!decimal_to_double(&d, out))
+		return text_to_double((struct bytes){text.p, n}, out) ? n : 0;
+	if (negative)
+		*out = -*out;
+	return n;
+}
+
+bool
+bytes_to_double(struct bytes text, double *out)
+{
+	double value;
+
+	if (text.n == 0 || bytes_begin_double(text, &value) != text.n)
+		return false;
+	*out = value;
+	return true;
 }
 
 bool
 bytes_is_utf8(struct bytes text)
 {
-	const unsigned char *p = (const unsigned char *)text.p, *end = p + text.n;
+	const unsigned char *p = (const unsigned char *)text.p, *end = p ? p + text.n : NULL;
 
 	while (p < end) {
 		unsigned char c = *p++;

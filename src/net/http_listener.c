@@ -239,12 +239,12 @@ listen_anywhere(uint16_t port)
 
 /* Each address of a name, all on one port. Families that this machine has not are passed over. */
 static bool
-listen_on(struct http_server *server, const struct addrinfo *list, uint16_t port)
+listen_on(struct http_server *server, const struct addrinfo *list, uint16_t *port)
 {
 	bool any = false;
 
 	for (const struct addrinfo *a = list; a; a = a->ai_next) {
-		in_port_t n_port = htons(port);
+		in_port_t n_port = htons(*port);
 		int fd;
 
 		memcpy((char *)a->ai_addr + (a->ai_family == AF_INET6
@@ -256,7 +256,7 @@ listen_on(struct http_server *server, const struct addrinfo *list, uint16_t port
 			continue;
 		if (fd < 0)
 			return false;
-		port = socket_port(fd);
+		*port = socket_port(fd);
 		if (!listener_add(server, fd))
 			return false;
 		any = true;
@@ -265,7 +265,7 @@ listen_on(struct http_server *server, const struct addrinfo *list, uint16_t port
 }
 
 bool
-http_server_listen(struct http_server *server, const char *host, uint16_t port, char *error,
+http_server_listen(struct http_server *server, const char *host, uint16_t *port, char *error,
                    size_t size)
 {
 	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
@@ -274,8 +274,10 @@ http_server_listen(struct http_server *server, const char *host, uint16_t port, 
 	bool ok;
 
 	if (!*host || strcmp(host, "*") == 0) {
-		fd = listen_anywhere(port);
+		fd = listen_anywhere(*port);
 		ok = fd >= 0 && listener_add(server, fd);
+		if (ok)
+			*port = socket_port(fd);
 	} else {
 		failure = getaddrinfo(host, NULL, &hints, &list);
 		if (failure) {
@@ -286,7 +288,7 @@ http_server_listen(struct http_server *server, const char *host, uint16_t port, 
 		ok = listen_on(server, list, port);
 	}
 	if (!ok)
-		snprintf(error, size, "cannot listen on %s:%u: %s", *host ? host : "*", port,
+		snprintf(error, size, "cannot listen on %s:%u: %s", *host ? host : "*", *port,
 		         strerror(errno));
 	if (list)
 		freeaddrinfo(list);

@@ -178,8 +178,7 @@ http_server_reload(struct http_server *server, const struct http_server_options 
 	tls_server_free(server->tls);
 	server->tls = tls;
 	options_set(server, options);
-	LIST_FOREACH(conn, &server->conns, link)
-	{
+	for (conn = LIST_FIRST(&server->conns); conn; conn = LIST_NEXT(conn, link)) {
 		http_conn_set_limits(conn);
 		http_conn_arm(conn);
 	}

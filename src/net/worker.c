@@ -38,13 +38,10 @@ struct worker {
 };
 
 static void
-on_wake(evutil_socket_t fd, short what, void *arg)
+run_tasks(struct worker *worker)
 {
-	struct worker *worker = arg;
 	struct task *task;
 
-	(void)fd;
-	(void)what;
 	pthread_mutex_lock(&worker->mutex);
 	task = worker->first;
 	worker->first = NULL;
@@ -57,6 +54,14 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 		free(task);
 		task = next;
 	}
+}
+
+static void
+on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	run_tasks(arg);
 }
 
 static void
@@ -139,6 +144,8 @@ void
 worker_run(struct worker *worker)
 {
 	event_base_loop(worker->base, EVLOOP_NO_EXIT_ON_EMPTY);
+	/* Tasks own what they carry: those that came too late for the loop are run all the same. */
+	run_tasks(worker);
 }
 
 void

@@ -1,0 +1,39 @@
+/*
+ * What the client gets: one JSON document, an error, or a stream of events, with the headers that tell
+ * how the answer was chosen. Worker's thread; borrows everything.
+ */
+#ifndef ROUTE_DELIVER_H
+#define ROUTE_DELIVER_H
+
+#include "model/config.h"
+#include "net/http_server.h"
+#include "wire/api_error.h"
+
+/* Facts about an answer, as far as known; NULL and NAN are left out. */
+struct deliver_facts {
+	const char *request_id;
+	const char *decision, *reason;
+	double score;
+	const struct config_model *model; /* that answers */
+	unsigned attempts;                /* upstream requests made */
+	const char *reasoning_effort;
+	uint64_t duration_us;             /* so far */
+	const struct http_header *passed; /* of the upstream's response, as they stand */
+	size_t passed_count;
+};
+
+/* Each of these ends the call, but for deliver_stream_begin. */
+void deliver_json(struct http_call *call, const struct deliver_facts *facts, int status,
+                  struct bytes body);
+void deliver_error(struct http_call *call, const struct deliver_facts *facts,
+                   const struct api_error *error);
+
+void deliver_stream_begin(struct http_call *call, const struct deliver_facts *facts);
+
+/* A comment with the facts, `data: [DONE]`, and the end. */
+void deliver_stream_end(struct http_call *call, const struct deliver_facts *facts);
+
+/* A frame with the error, and the connection's end without [DONE]: what was delivered is not whole. */
+void deliver_stream_cut(struct http_call *call, const struct api_error *error);
+
+#endif

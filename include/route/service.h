@@ -1,0 +1,28 @@
+/*
+ * What one worker's requests use: its loop, its connections to upstreams, its metrics, and the plan
+ * in force. Owned by app/gateway; every field is borrowed but `plan`. The worker's thread only.
+ */
+#ifndef ROUTE_SERVICE_H
+#define ROUTE_SERVICE_H
+
+#include <sys/queue.h>
+
+#include "base/log.h"
+#include "net/http_client.h"
+#include "net/worker.h"
+#include "observe/metrics.h"
+#include "route/plan.h"
+
+struct service {
+	struct worker *worker;
+	struct http_client *client;
+	struct metrics *metrics;     /* all workers', for a scrape */
+	struct metrics_shard *shard; /* this worker's */
+	struct log *log;
+	struct log_sink *access;    /* NULL: no access log */
+	struct plan *plan;          /* owned: one reference; replaced by a reload */
+	LIST_HEAD(, leg) lingering; /* legs whose answer is complete, see leg_release */
+	bool draining;
+};
+
+#endif

@@ -1,0 +1,259 @@
+#include "app/endpoints.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "observe/access_log.h"
+#include "route/exchange.h"
+#include "wire/api_error.h"
+
+typedef void endpoint_handler(struct service *service, struct http_call *call);
+
+struct endpoint {
+	const char *path;
+	bool prefix;         /* the path goes on with a name */
+	const char *methods; /* as in Allow; HEAD is answered like GET, without the body */
+	endpoint_handler *handle;
+};
+
+/* ---------------------------------------------------------------- small replies */
+
+static void
+endpoint_log(struct service *service, struct http_call *call, int status, const char *error,
+             size_t sent_bytes)
+{
+	uint64_t now_us = worker_now_us(service->worker);
+	struct access_record record = {
+	        .time_ms = clock_wall_ms(),
+	        .peer = call ? http_call_peer(call) : NULL,
+	        .method = call ? http_call_method(call) : NULL,
+	        .path = call ? http_call_path(call) : NULL,
+	        .status = status,
+	        .score = (double)NAN,
+	        .end = error ? "error" : "done",
+	        .error = error,
+	        .prompt_tokens = -1,
+	        .completion_tokens = -1,
+	        .draft_tokens = -1,
+	        .sent_bytes = sent_bytes,
+	        .duration_us = call ? (int64_t)(now_us - http_call_started_us(call)) : -1,
+	        .first_byte_us = -1,
+	        .draft_us = -1,
+	        .heavyweight_us = -1,
+	        .overhead_us = -1,
+	};
+
+	access_log_write(service->access, &record);
+}
+
+static void
+endpoint_reply(struct service *service, struct http_call *call, const char *type, struct bytes body)
+{
+	struct http_header headers[] = {{"Content-Type", type}, {"Cache-Control", "no-store"}};
+
+	endpoint_log(service, call, 200, NULL, body.n);
+	http_reply(call, 200, headers, 2, body);
+}
+
+static void
+endpoint_fail(struct service *service, struct http_call *call, const struct api_error *error,
+              const char *allow)
+{
+	struct http_header headers[3] = {{"Content-Type", "application/json"}};
+	size_t count = 1;
+	struct buf body;
+
+	if (allow)
+		headers[count++] = (struct http_header){"Allow", allow};
+	if (error->retry_after_s)
+		headers[count++] = (struct http_header){"Retry-After", "1"};
+	buf_init(&body, 0);
+	api_error_write(error, &body);
+	metric_add(service->shard, METRIC_ERRORS, error->type, NULL, 1);
+	endpoint_log(service, call, error->status, error->type, body.n);
+	http_reply(call, error->status, headers, count, buf_bytes(&body));
+	buf_fini(&body);
+}
+
+/* Takes over the document. */
+static void
+endpoint_reply_json(struct service *service, struct http_call *call, json_t *document)
+{
+	char *text = document ? json_dumps(document, JSON_COMPACT) : NULL;
+	struct api_error error;
+
+	json_decref(document);
+	if (text) {
+		endpoint_reply(service, call, "application/json", bytes_of(text));
+	} else {
+		api_error_set(&error, 500, NULL, NULL, "Out of memory.");
+		endpoint_fail(service, call, &error, NULL);
+	}
+	free(text);
+}
+
+void
+endpoints_refused(void *arg, int status, const char *why)
+{
+	struct service *service = arg;
+
+	(void)why;
+	metric_add(service->shard, METRIC_ERRORS, api_error_type(status), NULL, 1);
+	endpoint_log(service, NULL, status, api_error_type(status), 0);
+}
+
+/* ---------------------------------------------------------------- health */
+
+static void
+handle_live(struct service *service, struct http_call *call)
+{
+	endpoint_reply(service, call, "application/json", bytes_of("{\"status\":\"ok\"}"));
+}
+
+static void
+handle_ready(struct service *service, struct http_call *call)
+{
+	struct api_error error;
+
+	if (!service->draining) {
+		endpoint_reply(service, call, "application/json",
+		               bytes_of("{\"status\":\"ready\"}"));
+		return;
+	}
+	api_error_set(&error, 503, NULL, "draining", "The gateway is shutting down.");
+	error.retry_after_s = 1;
+	endpoint_fail(service, call, &error, NULL);
+}
+
+/* ---------------------------------------------------------------- models */
+
+static json_t *
+model_document(const struct plan *plan, const char *id, const char *owner)
+{
+	return json_pack("{s:s, s:s, s:I, s:s}", "id", id, "object", "model", "created",
+	                 (json_int_t)plan->created_s, "owned_by", owner);
+}
+
+static void
+handle_models(struct service *service, struct http_call *call)
+{
+	const struct config *config = service->plan->config;
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < config->route_count; i++)
+		json_array_append_new(list, model_document(service->plan, config->routes[i].name,
+		                                           "draft-thinker"));
+	for (size_t i = 0; i < config->model_count; i++)
+		json_array_append_new(list, model_document(service->plan, config->models[i].name,
+		                                           config->models[i].provider->label));
+	endpoint_reply_json(service, call, json_pack("{s:s, s:o}", "object", "list", "data", list));
+}
+
+static void
+handle_model(struct service *service, struct http_call *call)
+{
+	const char *id = http_call_path(call) + strlen("/v1/models/");
+	const struct config *config = service->plan->config;
+	const struct config_route *route = config_route_find(config, id);
+	const struct config_model *model = route ? NULL : config_model_find(config, id);
+	struct api_error error;
+
+	if (route || model) {
+		endpoint_reply_json(
+		        service, call,
+		        model_document(service->plan, id,
+		                       route ? "draft-thinker" : model->provider->label));
+		return;
+	}
+	api_error_set(&error, 404, "model", "model_not_found",
+	              "The model `%.200s` does not exist here.", id);
+	endpoint_fail(service, call, &error, NULL);
+}
+
+/* ---------------------------------------------------------------- metrics */
+
+static void
+handle_metrics(struct service *service, struct http_call *call)
+{
+	struct api_error error;
+	struct buf text;
+
+	buf_init(&text, 0);
+	metrics_render(service->metrics, &text);
+	if (text.failed) {
+		api_error_set(&error, 500, NULL, NULL, "Out of memory.");
+		endpoint_fail(service, call, &error, NULL);
+	} else {
+		endpoint_reply(service, call, "text/plain; version=0.0.4; charset=utf-8",
+		               buf_bytes(&text));
+	}
+	buf_fini(&text);
+}
+
+/* ---------------------------------------------------------------- the table */
+
+static const struct endpoint endpoints[] = {
+        {"/v1/chat/completions", false, "POST", exchange_begin},
+        {"/v1/models", false, "GET, HEAD", handle_models},
+        {"/v1/models/", true, "GET, HEAD", handle_model},
+        {"/health", false, "GET, HEAD", handle_ready},
+        {"/health/live", false, "GET, HEAD", handle_live},
+        {"/health/ready", false, "GET, HEAD", handle_ready},
+};
+
+static const struct endpoint *
+endpoint_find(const struct service *service, const char *path)
+{
+	static const struct endpoint metrics = {"", false, "GET, HEAD", handle_metrics};
+	const struct config *config = service->plan->config;
+
+	for (size_t i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++) {
+		const struct endpoint *endpoint = &endpoints[i];
+		size_t n = strlen(endpoint->path);
+
+		if (strncmp(path, endpoint->path, n) == 0 &&
+		    (endpoint->prefix ? path[n] != '\0' : path[n] == '\0'))
+			return endpoint;
+	}
+	if (config->metrics_enabled && strcmp(path, config->metrics_path) == 0)
+		return &metrics;
+	return NULL;
+}
+
+/* Is `method` one of the words of `methods`? */
+static bool
+method_allowed(const char *methods, const char *method)
+{
+	size_t n = strlen(method);
+
+	for (const char *p = strstr(methods, method); p; p = strstr(p + 1, method)) {
+		if ((p == methods || p[-1] == ' ') && (p[n] == '\0' || p[n] == ','))
+			return n > 0;
+	}
+	return false;
+}
+
+void
+endpoints_handle(struct http_call *call, void *arg)
+{
+	struct service *service = arg;
+	const struct endpoint *endpoint = endpoint_find(service, http_call_path(call));
+	struct api_error error;
+
+	if (!endpoint) {
+		api_error_set(&error, 404, NULL, "unknown_url", "Unknown request URL: %s %.300s.",
+		              http_call_method(call), http_call_path(call));
+		endpoint_fail(service, call, &error, NULL);
+	} else if (!method_allowed(endpoint->methods, http_call_method(call))) {
+		api_error_set(&error, 405, NULL, "method_not_allowed",
+		              "Method %s is not allowed here; allowed: %s.", http_call_method(call),
+		              endpoint->methods);
+		endpoint_fail(service, call, &error, endpoint->methods);
+	} else {
+		endpoint->handle(service, call);
+	}
+}

@@ -1,0 +1,330 @@
+#include "app/gateway.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/endpoints.h"
+#include "base/mem.h"
+#include "net/http_client.h"
+#include "net/http_server.h"
+#include "route/leg.h"
+#include "route/service.h"
+
+enum { GATEWAY_IDLE_CONNECTIONS = 1024, GATEWAY_HEAD_MAX_BYTES = 32 * 1024 };
+
+struct station { /* one worker and what belongs to it */
+	struct gateway *gateway;
+	struct service service;
+	struct http_server *server;
+	pthread_t thread;
+	bool running;
+};
+
+struct gateway {
+	struct log_sink *log_sink, *access_sink;
+	struct log *log;
+	struct metrics *metrics;
+	struct plan *plan; /* in force; the main thread's reference */
+	struct station *stations;
+	unsigned station_count;
+	void (*on_drained)(void *arg);
+	void *arg;
+	unsigned undrained; /* atomic: workers that have not drained yet */
+};
+
+struct log *
+gateway_log(const struct gateway *gateway)
+{
+	return gateway->log;
+}
+
+uint32_t
+gateway_drain_timeout_ms(const struct gateway *gateway)
+{
+	return gateway->plan->config->server.drain_timeout_ms;
+}
+
+static struct http_server_options
+server_options(const struct config *config, unsigned workers, struct station *station)
+{
+	const struct config_server *server = &config->server;
+
+	return (struct http_server_options){
+	        .max_head_bytes = GATEWAY_HEAD_MAX_BYTES,
+	        .max_body_bytes = server->max_body_bytes,
+	        .max_connections = (server->max_connections + workers - 1) / workers,
+	        .read_timeout_ms = server->read_timeout_ms,
+	        .write_timeout_ms = server->write_timeout_ms,
+	        .idle_timeout_ms = server->idle_timeout_ms,
+	        .tls_certificate = server->tls_certificate,
+	        .tls_key = server->tls_key,
+	        .on_refused = endpoints_refused,
+	        .refused_arg = &station->service,
+	};
+}
+
+/* ---------------------------------------------------------------- start */
+
+static bool
+station_open(struct gateway *gateway, struct station *station, unsigned index, char *error,
+             size_t size)
+{
+	struct http_client_options client = {.max_idle_connections = GATEWAY_IDLE_CONNECTIONS};
+	struct http_server_options server =
+	        server_options(gateway->plan->config, gateway->station_count, station);
+	struct service *service = &station->service;
+
+	station->gateway = gateway;
+	service->worker = worker_new(index, gateway->log);
+	service->metrics = gateway->metrics;
+	service->shard = metrics_shard(gateway->metrics, index);
+	service->log = gateway->log;
+	service->access = gateway->access_sink;
+	service->plan = plan_ref(gateway->plan);
+	if (service->worker)
+		service->client = http_client_new(service->worker, &client);
+	if (!service->client) {
+		snprintf(error, size, "cannot make worker %u: %s", index, strerror(errno));
+		return false;
+	}
+	station->server =
+	        http_server_new(service->worker, &server, endpoints_handle, service, error, size);
+	return station->server != NULL;
+}
+
+/* Every worker listens on the same addresses; the kernel spreads the connections. */
+static bool
+gateway_listen(struct gateway *gateway, char *error, size_t size)
+{
+	const struct config_server *server = &gateway->plan->config->server;
+
+	for (size_t i = 0; i < server->listen_count; i++) {
+		const char *host = server->listen[i].host;
+		uint16_t port = server->listen[i].port;
+
+		for (unsigned k = 0; k < gateway->station_count; k++) {
+			if (!http_server_listen(gateway->stations[k].server, host, &port, error,
+			                        size))
+				return false;
+		}
+		log_event(gateway->log, LOG_LEVEL_INFO, "listening", "address=%s:%u workers=%u",
+		          host, port, gateway->station_count);
+	}
+	return true;
+}
+
+static void *
+station_thread(void *arg)
+{
+	struct station *station = arg;
+
+	worker_run(station->service.worker);
+	return NULL;
+}
+
+static bool
+gateway_run_threads(struct gateway *gateway, char *error, size_t size)
+{
+	for (unsigned i = 0; i < gateway->station_count; i++) {
+		struct station *station = &gateway->stations[i];
+		int failure = pthread_create(&station->thread, NULL, station_thread, station);
+
+		if (failure) {
+			snprintf(error, size, "cannot start a thread: %s", strerror(failure));
+			return false;
+		}
+		station->running = true;
+	}
+	return true;
+}
+
+static bool
+gateway_open_logs(struct gateway *gateway, const struct config *config, char *error, size_t size)
+{
+	bool same = config->access_file && strcmp(config->access_file, config->log_file) == 0;
+
+	gateway->log_sink = log_sink_open(config->log_file, error, size);
+	if (!gateway->log_sink)
+		return false;
+	gateway->log = log_new(gateway->log_sink, config->log_level);
+	if (same)
+		gateway->access_sink = gateway->log_sink;
+	else if (config->access_file)
+		gateway->access_sink = log_sink_open(config->access_file, error, size);
+	return !config->access_file || gateway->access_sink;
+}
+
+struct gateway *
+gateway_start(struct config *config, void (*on_drained)(void *arg), void *arg, char *error,
+              size_t size)
+{
+	struct gateway *gateway = mem_new(sizeof(*gateway));
+	bool opened = gateway_open_logs(gateway, config, error, size);
+
+	gateway->on_drained = on_drained;
+	gateway->arg = arg;
+	gateway->plan = plan_new(config, error, size);
+	if (!opened || !gateway->plan)
+		goto fail;
+	gateway->station_count = config->server.workers;
+	gateway->undrained = config->server.workers;
+	gateway->stations = mem_array(gateway->station_count, sizeof(*gateway->stations));
+	gateway->metrics = metrics_new(gateway->station_count);
+	for (unsigned i = 0; i < gateway->station_count; i++) {
+		if (!station_open(gateway, &gateway->stations[i], i, error, size))
+			goto fail;
+	}
+	if (!gateway_listen(gateway, error, size) || !gateway_run_threads(gateway, error, size))
+		goto fail;
+	return gateway;
+fail:
+	gateway_stop(gateway);
+	return NULL;
+}
+
+/* ---------------------------------------------------------------- reload */
+
+struct reload {
+	struct station *station;
+	struct plan *plan; /* owned: one reference */
+};
+
+static void
+on_station_reload(void *arg)
+{
+	struct reload *reload = arg;
+	struct station *station = reload->station;
+	struct http_server_options options =
+	        server_options(reload->plan->config, station->gateway->station_count, station);
+	char error[256];
+
+	if (!http_server_reload(station->server, &options, error, sizeof(error)))
+		log_event(station->service.log, LOG_LEVEL_ERROR, "reload_failed", "%s", error);
+	plan_unref(station->service.plan);
+	station->service.plan = reload->plan;
+	free(reload);
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool
+same_listeners(const struct config_server *a, const struct config_server *b)
+{
+	if (a->listen_count != b->listen_count || a->workers != b->workers)
+		return false;
+	for (size_t i = 0; i < a->listen_count; i++) {
+		if (a->listen[i].port != b->listen[i].port ||
+		    strcmp(a->listen[i].host, b->listen[i].host) != 0)
+			return false;
+	}
+	return true;
+}
+
+bool
+gateway_reload(struct gateway *gateway, struct config *config, char *error, size_t size)
+{
+	const struct config *old = gateway->plan->config;
+	struct plan *plan = plan_new(config, error, size);
+
+	if (!plan)
+		return false;
+	if (!same_listeners(&old->server, &config->server) ||
+	    !same_text(old->log_file, config->log_file) ||
+	    !same_text(old->access_file, config->access_file))
+		log_event(gateway->log, LOG_LEVEL_WARN, "reload_partial",
+		          "what=\"server.listen, server.port, server.workers and log files change "
+		          "only by a restart\"");
+	log_set_level(gateway->log, config->log_level);
+	for (unsigned i = 0; i < gateway->station_count; i++) {
+		struct reload *reload = mem_new(sizeof(*reload));
+
+		reload->station = &gateway->stations[i];
+		reload->plan = plan_ref(plan);
+		worker_post(gateway->stations[i].service.worker, on_station_reload, reload);
+	}
+	plan_unref(gateway->plan);
+	gateway->plan = plan;
+	return true;
+}
+
+void
+gateway_reopen_logs(struct gateway *gateway)
+{
+	log_sink_reopen(gateway->log_sink);
+	if (gateway->access_sink && gateway->access_sink != gateway->log_sink)
+		log_sink_reopen(gateway->access_sink);
+}
+
+/* ---------------------------------------------------------------- drain and stop */
+
+static void
+on_station_drained(void *arg)
+{
+	struct station *station = arg;
+	struct gateway *gateway = station->gateway;
+
+	if (__atomic_sub_fetch(&gateway->undrained, 1, __ATOMIC_ACQ_REL) == 0)
+		gateway->on_drained(gateway->arg);
+}
+
+static void
+on_station_drain(void *arg)
+{
+	struct station *station = arg;
+
+	station->service.draining = true;
+	http_server_drain(station->server, on_station_drained, station);
+}
+
+void
+gateway_drain(struct gateway *gateway)
+{
+	for (unsigned i = 0; i < gateway->station_count; i++)
+		worker_post(gateway->stations[i].service.worker, on_station_drain,
+		            &gateway->stations[i]);
+}
+
+static void
+station_close(struct station *station)
+{
+	/* The thread is gone: what belonged to it is this thread's now. */
+	if (station->server)
+		http_server_free(station->server);
+	leg_end_lingering(&station->service);
+	if (station->service.client)
+		http_client_free(station->service.client);
+	plan_unref(station->service.plan);
+	worker_free(station->service.worker);
+}
+
+void
+gateway_stop(struct gateway *gateway)
+{
+	for (unsigned i = 0; i < gateway->station_count; i++) {
+		if (gateway->stations[i].running)
+			worker_stop(gateway->stations[i].service.worker);
+	}
+	for (unsigned i = 0; i < gateway->station_count; i++) {
+		if (gateway->stations[i].running)
+			pthread_join(gateway->stations[i].thread, NULL);
+	}
+	for (unsigned i = 0; i < gateway->station_count; i++)
+		station_close(&gateway->stations[i]);
+	free(gateway->stations);
+	if (gateway->metrics)
+		metrics_free(gateway->metrics);
+	plan_unref(gateway->plan);
+	if (gateway->log)
+		log_free(gateway->log);
+	if (gateway->access_sink != gateway->log_sink)
+		log_sink_close(gateway->access_sink);
+	log_sink_close(gateway->log_sink);
+	free(gateway);
+}

@@ -1,0 +1,168 @@
+/* The block routes: which models draft and which answer. */
+#include <limits.h>
+#include <string.h>
+
+#include "model/config_table.h"
+#include "model/config_text.h"
+
+enum { ROUTE_NAME_MAX = 64 };
+
+static const struct config_model *
+model_named(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->model_count; i++) {
+		if (strcmp(config->models[i].name, name) == 0)
+			return &config->models[i];
+	}
+	return NULL;
+}
+
+static void
+fail_model(struct config_reader *reader, const struct config_node *node)
+{
+	const struct config *config = reader->config;
+	const char *like = NULL;
+	unsigned best = UINT_MAX, distance;
+
+	for (size_t i = 0; i < config->model_count; i++) {
+		const char *name = config->models[i].name;
+
+		if (config_text_is_like(node->text, name, &distance) && distance < best) {
+			best = distance;
+			like = name;
+		}
+	}
+	config_error_unknown_name(reader, node, "model", like);
+}
+
+static bool
+model_is_fit(struct config_reader *reader, const struct config_node *node,
+             const struct config_model *model, bool drafts)
+{
+	unsigned can = model->capabilities;
+
+	if (!model->capabilities_known)
+		return true;
+	if (can == MODEL_CAN_EMBEDDINGS) {
+		config_error(reader, config_at(node),
+		             "a model that has only embeddings cannot answer");
+		return false;
+	}
+	if (drafts && !(can & MODEL_CAN_LOGPROBS)) {
+		config_error(reader, config_at(node),
+		             "logprobs: a drafter must be able to give them");
+		return false;
+	}
+	return true;
+}
+
+/* The models of a route's drafter or heavyweight: a name or a list of names. */
+struct model_list {
+	const struct config_model **models; /* in the snapshot's memory */
+	size_t count;
+	bool drafts;
+};
+
+static void
+model_list_add(struct config_reader *reader, const struct config_node *node,
+               struct model_list *list)
+{
+	const char *name = config_text_read(reader, node);
+	const struct config_model *model;
+
+	if (!name)
+		return;
+	model = model_named(reader->config, name);
+	if (!model) {
+		fail_model(reader, node);
+		return;
+	}
+	if (!model_is_fit(reader, node, model, list->drafts))
+		return;
+	for (size_t i = 0; i < list->count; i++) {
+		if (list->models[i] == model) {
+			config_error(reader, config_at(node), "is listed already");
+			return;
+		}
+	}
+	list->models[list->count++] = model;
+}
+
+static void
+read_model_list(struct config_reader *reader, const struct config_node *block, const char *key,
+                struct model_list *list)
+{
+	const struct config_node *node = config_node_find(block, key);
+
+	if (!node) {
+		config_error(reader, config_at_key(block, key), "required");
+	} else if (node->kind == NODE_MAP || config_node_is_null(node)) {
+		config_error(reader, config_at(node),
+		             "a model's name or a list of names is wanted");
+	} else if (node->kind == NODE_SCALAR) {
+		list->models = config_alloc(reader->config, 1, sizeof(struct config_model *));
+		model_list_add(reader, node, list);
+	} else if (node->count == 0) {
+		config_error(reader, config_at(node), "must not be empty");
+	} else {
+		list->models =
+		        config_alloc(reader->config, node->count, sizeof(struct config_model *));
+		for (const struct config_node *item = node->first; item; item = item->next)
+			model_list_add(reader, item, list);
+	}
+}
+
+static void
+read_route(struct config_reader *reader, const struct config_node *node)
+{
+	struct config *config = reader->config;
+	struct config_route *route = &config->routes[config->route_count];
+	struct model_list drafters = {.drafts = true}, heavyweights = {0};
+	const struct config_node *pool = config_node_find(node, "models");
+
+	if (!config_name_check(reader, node, ROUTE_NAME_MAX, false))
+		return;
+	if (model_named(config, node->key))
+		config_error(reader, config_at(node), "a model has this name too");
+	*route = reader->root.common;
+	route->name = config_copy(config, node->key);
+	config->route_count++;
+	config_block_read(reader, BLOCK_ROUTE, node, route);
+	if (!config_node_is_null(node) && node->kind != NODE_MAP)
+		return;
+	config_block_read(reader, BLOCK_ENTROPY, config_node_find(node, "entropy"),
+	                  &route->entropy);
+	config_block_read(reader, BLOCK_STREAM, config_node_find(node, "stream"), route);
+	config_block_read(reader, BLOCK_SPECULATIVE, config_node_find(node, "speculative"), NULL);
+	config_block_read(reader, BLOCK_CACHE, config_node_find(node, "cache"), NULL);
+	if (pool || config_node_find(node, "strategy")) {
+		config_error(reader, config_at(pool ? pool : config_node_find(node, "strategy")),
+		             "pools of models are not supported by this version; "
+		             "give drafter and heavyweight");
+		return;
+	}
+	read_model_list(reader, node, "drafter", &drafters);
+	read_model_list(reader, node, "heavyweight", &heavyweights);
+	route->drafters = drafters.models;
+	route->drafter_count = drafters.count;
+	route->heavyweights = heavyweights.models;
+	route->heavyweight_count = heavyweights.count;
+}
+
+void
+config_read_routes(struct config_reader *reader, const struct config_node *root)
+{
+	const struct config_node *node = config_node_find(root, "routes");
+	struct config *config = reader->config;
+
+	if (!config_block_check(reader, node))
+		return;
+	if (config_node_is_null(node) || !node->first) {
+		config_error(reader, config_at_key(root, "routes"),
+		             "at least one route is required");
+		return;
+	}
+	config->routes = config_alloc(config, node->count, sizeof(struct config_route));
+	for (const struct config_node *child = node->first; child; child = child->next)
+		read_route(reader, child);
+}

@@ -1,0 +1,125 @@
+#include "route/deliver.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "wire/sse_write.h"
+
+enum { DELIVER_HEADERS_MAX = 24 };
+
+/* Header values that have to be composed; they must live until the headers are sent. */
+struct deliver_headers {
+	struct http_header list[DELIVER_HEADERS_MAX];
+	size_t count;
+	char score[32], duration[24], attempts[12], retry_after[12];
+};
+
+static void
+headers_add(struct deliver_headers *headers, const char *name, const char *value)
+{
+	if (value && headers->count < DELIVER_HEADERS_MAX)
+		headers->list[headers->count++] = (struct http_header){name, value};
+}
+
+static void
+headers_fill(struct deliver_headers *headers, const struct deliver_facts *facts)
+{
+	headers->count = 0;
+	headers_add(headers, "X-Request-ID", facts->request_id);
+	headers_add(headers, "x-gateway-request-id", facts->request_id);
+	headers_add(headers, "X-Routing-Decision", facts->decision);
+	headers_add(headers, "X-Routing-Reason", facts->reason);
+	if (!isnan(facts->score)) {
+		snprintf(headers->score, sizeof(headers->score), "%.6f", facts->score);
+		headers_add(headers, "X-Routing-Score", headers->score);
+	}
+	snprintf(headers->duration, sizeof(headers->duration), "%llu",
+	         (unsigned long long)(facts->duration_us / 1000));
+	headers_add(headers, "X-Request-Duration-Ms", headers->duration);
+	if (facts->model) {
+		headers_add(headers, "x-gateway-provider", facts->model->provider->label);
+		headers_add(headers, "x-gateway-model", facts->model->label);
+	}
+	snprintf(headers->attempts, sizeof(headers->attempts), "%u", facts->attempts);
+	headers_add(headers, "x-gateway-attempts", headers->attempts);
+	headers_add(headers, "x-gateway-reasoning-effort", facts->reasoning_effort);
+	for (size_t i = 0; i < facts->passed_count; i++)
+		headers_add(headers, facts->passed[i].name, facts->passed[i].value);
+}
+
+void
+deliver_json(struct http_call *call, const struct deliver_facts *facts, int status,
+             struct bytes body)
+{
+	struct deliver_headers headers;
+
+	headers_fill(&headers, facts);
+	headers_add(&headers, "Content-Type", "application/json");
+	http_reply(call, status, headers.list, headers.count, body);
+}
+
+void
+deliver_error(struct http_call *call, const struct deliver_facts *facts,
+              const struct api_error *error)
+{
+	struct deliver_headers headers;
+	struct buf body;
+
+	headers_fill(&headers, facts);
+	headers_add(&headers, "Content-Type", "application/json");
+	if (error->retry_after_s > 0) {
+		snprintf(headers.retry_after, sizeof(headers.retry_after), "%u",
+		         error->retry_after_s);
+		headers_add(&headers, "Retry-After", headers.retry_after);
+	}
+	buf_init(&body, 0);
+	api_error_write(error, &body);
+	http_reply(call, error->status, headers.list, headers.count, buf_bytes(&body));
+	buf_fini(&body);
+}
+
+void
+deliver_stream_begin(struct http_call *call, const struct deliver_facts *facts)
+{
+	struct deliver_headers headers;
+
+	headers_fill(&headers, facts);
+	headers_add(&headers, "Content-Type", "text/event-stream");
+	headers_add(&headers, "Cache-Control", "no-cache, no-transform");
+	headers_add(&headers, "X-Accel-Buffering", "no");
+	http_reply_begin(call, 200, headers.list, headers.count);
+}
+
+void
+deliver_stream_end(struct http_call *call, const struct deliver_facts *facts)
+{
+	struct buf out;
+
+	buf_init(&out, 0);
+	buf_add_format(&out, ": routing decision=%s reason=%s", facts->decision, facts->reason);
+	if (!isnan(facts->score))
+		buf_add_format(&out, " score=%.6f", facts->score);
+	if (facts->model)
+		buf_add_format(&out, " model=%s", facts->model->label);
+	buf_add_format(&out, " duration_ms=%llu\n\n",
+	               (unsigned long long)(facts->duration_us / 1000));
+	sse_write_data(&out, bytes_of("[DONE]"));
+	http_reply_write(call, buf_bytes(&out));
+	http_reply_end(call);
+	buf_fini(&out);
+}
+
+void
+deliver_stream_cut(struct http_call *call, const struct api_error *error)
+{
+	struct buf out, body;
+
+	buf_init(&out, 0);
+	buf_init(&body, 0);
+	api_error_write(error, &body);
+	sse_write_data(&out, buf_bytes(&body));
+	http_reply_write(call, buf_bytes(&out));
+	http_reply_abort(call);
+	buf_fini(&body);
+	buf_fini(&out);
+}

@@ -1,0 +1,116 @@
+/* What an exchange leaves behind: one access line, and its metrics. */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "observe/access_log.h"
+#include "route/exchange_private.h"
+
+static const char *
+model_name(const struct config_model *model)
+{
+	return model ? model->label : NULL;
+}
+
+struct deliver_facts
+exchange_facts(const struct exchange *x)
+{
+	bool judged = x->cascading && x->cascade.decision != DECISION_NONE;
+	struct deliver_facts facts = {
+	        .request_id = x->id,
+	        .decision = judged ? cascade_decision_name(x->cascade.decision) : NULL,
+	        .reason = judged ? x->cascade.reason : NULL,
+	        .score = judged ? cascade_score(&x->cascade) : (double)NAN,
+	        .model = x->answered,
+	        .attempts = x->attempts,
+	        .reasoning_effort =
+	                x->request.reasoning_effort[0] ? x->request.reasoning_effort : NULL,
+	        .duration_us = worker_now_us(x->service->worker) - x->started_us,
+	};
+
+	if (x->legs[CASCADE_HEAVY])
+		facts.passed = leg_passed_headers(x->legs[CASCADE_HEAVY], &facts.passed_count);
+	return facts;
+}
+
+static void
+exchange_log(const struct exchange *x, const char *end, int status, const char *error,
+             uint64_t now_us)
+{
+	struct deliver_facts facts = exchange_facts(x);
+	bool answer = x->answered && status == 200;
+	struct access_record record = {
+	        .time_ms = clock_wall_ms(),
+	        .id = x->id,
+	        .peer = x->peer,
+	        .method = "POST",
+	        .path = x->path,
+	        .status = status,
+	        .route = x->route ? x->route->name : NULL,
+	        .decision = facts.decision,
+	        .reason = facts.reason,
+	        .score = facts.score,
+	        .drafter = model_name(x->asked[CASCADE_DRAFT]),
+	        .heavyweight = model_name(x->asked[CASCADE_HEAVY]),
+	        .model = model_name(x->answered),
+	        .end = end,
+	        .error = error,
+	        .detail = x->detail[0] ? x->detail : NULL,
+	        .project_id = x->request.project_id[0] ? x->request.project_id : NULL,
+	        .reasoning_effort = facts.reasoning_effort,
+	        .stream = x->request.stream,
+	        .attempts = x->attempts,
+	        .prompt_tokens = answer && x->usage.known ? (int64_t)x->usage.prompt_tokens : -1,
+	        .completion_tokens = answer ? (int64_t)x->usage.completion_tokens : -1,
+	        .tokens_estimated = answer && !x->usage.known,
+	        .draft_tokens = x->cascading && x->asked[CASCADE_DRAFT]
+	                                ? (int64_t)x->draft.token_count
+	                                : -1,
+	        .sent_bytes = x->sent_bytes,
+	        .duration_us = (int64_t)(now_us - x->started_us),
+	        .first_byte_us =
+	                x->first_byte_us ? (int64_t)(x->first_byte_us - x->started_us) : -1,
+	        .draft_us = x->leg_us[CASCADE_DRAFT],
+	        .heavyweight_us = x->leg_us[CASCADE_HEAVY],
+	        .overhead_us = (int64_t)x->own_us,
+	};
+
+	access_log_write(x->service->access, &record);
+}
+
+static void
+exchange_measure(const struct exchange *x, int status, const char *error, uint64_t now_us)
+{
+	struct metrics_shard *shard = x->service->shard;
+	const char *decision = exchange_facts(x).decision;
+	const char *label = decision ? decision : "none";
+	char code[12];
+
+	snprintf(code, sizeof(code), "%d", status);
+	metric_add(shard, METRIC_REQUESTS, x->answered ? x->answered->label : "none", code, 1);
+	if (decision)
+		metric_add(shard, METRIC_DECISIONS, decision, NULL, 1);
+	if (error)
+		metric_add(shard, METRIC_ERRORS, error, NULL, 1);
+	metric_observe(shard, METRIC_REQUEST_DURATION, label, NULL,
+	               (double)(now_us - x->started_us) / 1e6);
+	if (x->first_byte_us)
+		metric_observe(shard, METRIC_FIRST_BYTE, label, NULL,
+		               (double)(x->first_byte_us - x->started_us) / 1e6);
+	metric_observe(shard, METRIC_OVERHEAD, NULL, NULL, (double)x->own_us / 1e6);
+	metric_add(shard, METRIC_IN_FLIGHT, NULL, NULL, -1);
+	if (x->answered && status == 200) {
+		metric_add(shard, METRIC_TOKENS, x->answered->label, "prompt",
+		           (double)x->usage.prompt_tokens);
+		metric_add(shard, METRIC_TOKENS, x->answered->label, "completion",
+		           (double)x->usage.completion_tokens);
+	}
+}
+
+void
+exchange_report(const struct exchange *x, const char *end, int status, const char *error,
+                uint64_t now_us)
+{
+	exchange_log(x, end, status, error, now_us);
+	exchange_measure(x, status, error, now_us);
+}

@@ -1,0 +1,515 @@
+/*
+ * Frames: the walk over one payload, and the copy of it with some members cut out.
+ *
+ * Every …_read function consumes the next value whole and gives false at a fault of the scan and at
+ * a value that is not what it must be; the walk stops there, and what was gathered is worth nothing.
+ */
+#include "wire/chat_frame.h"
+
+#include <stdlib.h>
+
+#include "wire/json_keys.h"
+
+enum {
+	FRAME_CHOICES,
+	FRAME_OBJECT,
+	FRAME_ID,
+	FRAME_CREATED,
+	FRAME_MODEL,
+	FRAME_USAGE,
+	FRAME_SYSTEM_FINGERPRINT,
+	FRAME_SERVICE_TIER,
+	FRAME_ERROR,
+	FRAME_KEY_COUNT,
+};
+
+static const struct json_name frame_keys[FRAME_KEY_COUNT] = {
+        [FRAME_CHOICES] = JSON_NAME("choices"),
+        [FRAME_ID] = JSON_NAME("id"),
+        [FRAME_CREATED] = JSON_NAME("created"),
+        [FRAME_MODEL] = JSON_NAME("model"),
+        [FRAME_USAGE] = JSON_NAME("usage"),
+        [FRAME_SYSTEM_FINGERPRINT] = JSON_NAME("system_fingerprint"),
+        [FRAME_SERVICE_TIER] = JSON_NAME("service_tier"),
+        [FRAME_ERROR] = JSON_NAME("error"),
+};
+
+enum {
+	CHOICE_INDEX,
+	CHOICE_DELTA,
+	CHOICE_LOGPROBS,
+	CHOICE_FINISH_REASON,
+	CHOICE_MESSAGE,
+	CHOICE_KEY_COUNT,
+};
+
+static const struct json_name choice_keys[CHOICE_KEY_COUNT] = {
+        [CHOICE_INDEX] = JSON_NAME("index"),
+        [CHOICE_DELTA] = JSON_NAME("delta"),
+        [CHOICE_LOGPROBS] = JSON_NAME("logprobs"),
+        [CHOICE_FINISH_REASON] = JSON_NAME("finish_reason"),
+        [CHOICE_MESSAGE] = JSON_NAME("message"),
+};
+
+enum {
+	DELTA_CONTENT,
+	DELTA_ROLE,
+	DELTA_REFUSAL,
+	DELTA_TOOL_CALLS,
+	DELTA_FUNCTION_CALL,
+	DELTA_KEY_COUNT,
+};
+
+static const struct json_name delta_keys[DELTA_KEY_COUNT] = {
+        [DELTA_CONTENT] = JSON_NAME("content"),
+        [DELTA_ROLE] = JSON_NAME("role"),
+        [DELTA_REFUSAL] = JSON_NAME("refusal"),
+        [DELTA_TOOL_CALLS] = JSON_NAME("tool_calls"),
+        [DELTA_FUNCTION_CALL] = JSON_NAME("function_call"),
+};
+
+enum { LOGPROBS_CONTENT, LOGPROBS_REFUSAL, LOGPROBS_KEY_COUNT };
+
+static const struct json_name logprobs_keys[LOGPROBS_KEY_COUNT] = {
+        [LOGPROBS_CONTENT] = JSON_NAME("content"),
+        [LOGPROBS_REFUSAL] = JSON_NAME("refusal"),
+};
+
+enum {
+	USAGE_PROMPT,
+	USAGE_COMPLETION,
+	USAGE_PROMPT_DETAILS,
+	USAGE_CACHE_HIT,
+	USAGE_KEY_COUNT,
+};
+
+static const struct json_name usage_keys[USAGE_KEY_COUNT] = {
+        [USAGE_PROMPT] = JSON_NAME("prompt_tokens"),
+        [USAGE_COMPLETION] = JSON_NAME("completion_tokens"),
+        [USAGE_PROMPT_DETAILS] = JSON_NAME("prompt_tokens_details"),
+        [USAGE_CACHE_HIT] = JSON_NAME("prompt_cache_hit_tokens"), /* DeepSeek's name for it */
+};
+
+static const struct json_name details_keys[] = {JSON_NAME("cached_tokens")};
+
+void
+chat_frame_init(struct chat_frame *frame)
+{
+	*frame = (struct chat_frame){.choices = NULL};
+}
+
+void
+chat_frame_fini(struct chat_frame *frame)
+{
+	free(frame->choices);
+	free(frame->tokens);
+	*frame = (struct chat_frame){.choices = NULL};
+}
+
+/* Makes room for one more item: the items' new place, or NULL when there is no memory, for upstream
+ * chooses how many there are. The old place stands then. */
+static void *
+array_grow(void *items, size_t count, size_t *cap, size_t size)
+{
+	size_t more = *cap ? *cap * 2 : 4;
+	void *grown;
+
+	if (count < *cap)
+		return items;
+	grown = reallocarray(items, more, size);
+	if (grown)
+		*cap = more;
+	return grown;
+}
+
+static struct chat_token *
+token_add(struct chat_frame *frame)
+{
+	struct chat_token *tokens =
+	        array_grow(frame->tokens, frame->token_count, &frame->token_cap, sizeof(*tokens));
+
+	if (!tokens)
+		return NULL;
+	frame->tokens = tokens;
+	return &tokens[frame->token_count++];
+}
+
+static struct chat_choice *
+choice_add(struct chat_frame *frame)
+{
+	struct chat_choice *choices;
+
+	if (frame->choice_count == CHAT_CHOICES_MAX)
+		return NULL;
+	choices = array_grow(frame->choices, frame->choice_count, &frame->choice_cap,
+	                     sizeof(*choices));
+	if (!choices)
+		return NULL;
+	frame->choices = choices;
+	return &choices[frame->choice_count++];
+}
+
+static bool
+value_take(struct json_scan *s, struct json_value *value, enum json_kind kind)
+{
+	return json_take(s, value) && (value->kind == kind || value->kind == JSON_NULL);
+}
+
+static bool
+count_take(struct json_scan *s, uint64_t *count)
+{
+	struct json_value value;
+
+	return value_take(s, &value, JSON_NUMBER) &&
+	       (value.kind == JSON_NULL || json_to_u64(value, UINT64_MAX, count));
+}
+
+static bool
+usage_details_read(struct json_scan *s, struct chat_usage *usage)
+{
+	struct json_member member;
+	uint32_t seen = 0;
+	size_t key;
+
+	if (json_peek(s) == JSON_NULL)
+		return json_skip(s);
+	if (!json_enter(s, JSON_OBJECT))
+		return false;
+	while (json_next_member(s, &member)) {
+		if (!json_key_find_once(member.key, details_keys, 1, &seen, &key))
+			return false;
+		if (key == 0 ? !count_take(s, &usage->cached_tokens) : !json_skip(s))
+			return false;
+	}
+	return !s->fault;
+}
+
+static bool
+usage_read(struct json_scan *s, struct chat_usage *usage)
+{
+	struct json_member member;
+	uint32_t seen = 0;
+	bool good = true;
+	size_t key;
+
+	if (json_peek(s) == JSON_NULL)
+		return json_skip(s);
+	if (!json_enter(s, JSON_OBJECT))
+		return false;
+	usage->known = true;
+	while (good && json_next_member(s, &member)) {
+		good = json_key_find_once(member.key, usage_keys, USAGE_KEY_COUNT, &seen, &key);
+		if (!good)
+			break;
+		switch (key) {
+		case USAGE_PROMPT: good = count_take(s, &usage->prompt_tokens); break;
+		case USAGE_COMPLETION: good = count_take(s, &usage->completion_tokens); break;
+		case USAGE_CACHE_HIT: good = count_take(s, &usage->cached_tokens); break;
+		case USAGE_PROMPT_DETAILS: good = usage_details_read(s, usage); break;
+		default: good = json_skip(s);
+		}
+	}
+	return good && !s->fault;
+}
+
+static bool
+tokens_read(struct chat_frame *frame, struct chat_choice *choice, struct json_scan *s,
+            bool is_refusal)
+{
+	if (json_peek(s) == JSON_NULL)
+		return json_skip(s);
+	if (!json_enter(s, JSON_ARRAY))
+		return false;
+	choice->has_logprobs = true;
+	while (json_next_element(s)) {
+		struct chat_token *token = token_add(frame);
+
+		if (!token || !chat_token_read(token, s))
+			return false;
+		token->is_refusal = is_refusal;
+	}
+	return !s->fault;
+}
+
+static bool
+logprobs_read(struct chat_frame *frame, struct chat_choice *choice, struct json_scan *s)
+{
+	struct json_member member;
+	uint32_t seen = 0;
+	size_t key;
+
+	if (json_peek(s) == JSON_NULL)
+		return json_skip(s);
+	if (!json_enter(s, JSON_OBJECT))
+		return false;
+	while (json_next_member(s, &member)) {
+		if (!json_key_find_once(member.key, logprobs_keys, LOGPROBS_KEY_COUNT, &seen, &key))
+			return false;
+		if (key == LOGPROBS_KEY_COUNT
+		            ? !json_skip(s)
+		            : !tokens_read(frame, choice, s, key == LOGPROBS_REFUSAL))
+			return false;
+	}
+	return !s->fault;
+}
+
+/* Has the array any element? */
+static bool
+array_is_filled(struct json_value value)
+{
+	struct json_scan s;
+
+	if (value.kind != JSON_ARRAY)
+		return false;
+	json_scan_init(&s, json_value_text(value));
+	return json_enter(&s, JSON_ARRAY) && json_next_element(&s);
+}
+
+static bool
+string_is_filled(struct json_value value)
+{
+	return value.kind == JSON_STRING && value.n > 2;
+}
+
+/* Reads `delta` or `message`, of which only one may be an object. */
+static bool
+delta_read(struct chat_choice *choice, struct json_scan *s)
+{
+	struct json_member member;
+	uint32_t seen = 0;
+	bool good = true;
+	size_t key;
+
+	if (json_peek(s) == JSON_NULL)
+		return json_skip(s);
+	if (choice->delta.kind != JSON_NONE || !json_enter(s, JSON_OBJECT))
+		return false;
+	choice->delta = (struct json_value){.p = s->p - 1, .kind = JSON_OBJECT};
+	while (good && json_next_member(s, &member)) {
+		good = json_key_find_once(member.key, delta_keys, DELTA_KEY_COUNT, &seen, &key);
+		if (!good)
+			break;
+		switch (key) {
+		case DELTA_CONTENT: good = value_take(s, &choice->content, JSON_STRING); break;
+		case DELTA_ROLE: good = value_take(s, &choice->role, JSON_STRING); break;
+		case DELTA_REFUSAL: good = value_take(s, &choice->refusal, JSON_STRING); break;
+		case DELTA_TOOL_CALLS: good = value_take(s, &choice->tool_calls, JSON_ARRAY); break;
+		case DELTA_FUNCTION_CALL:
+			good = value_take(s, &choice->function_call, JSON_OBJECT);
+			break;
+		default: good = json_skip(s);
+		}
+	}
+	choice->delta.n = (size_t)(s->p - choice->delta.p);
+	choice->has_output =
+	        string_is_filled(choice->content) || string_is_filled(choice->refusal) ||
+	        array_is_filled(choice->tool_calls) || choice->function_call.kind == JSON_OBJECT;
+	return good && !s->fault;
+}
+
+static bool
+index_take(struct json_scan *s, unsigned *index)
+{
+	uint64_t value = 0;
+	bool good = count_take(s, &value) && value <= INT32_MAX;
+
+	*index = good ? (unsigned)value : 0;
+	return good;
+}
+
+static bool
+choice_read(struct chat_frame *frame, struct chat_choice *choice, struct json_scan *s)
+{
+	struct json_walk walk;
+	uint32_t seen = 0;
+	bool good = true;
+	size_t key;
+
+	*choice = (struct chat_choice){.token_first = frame->token_count};
+	if (!json_walk_enter(&walk, s, &choice->span))
+		return false;
+	while (good && json_walk_next(&walk)) {
+		good = json_key_find_once(walk.member.key, choice_keys, CHOICE_KEY_COUNT, &seen,
+		                          &key);
+		if (!good)
+			break;
+		switch (key) {
+		case CHOICE_INDEX: good = index_take(s, &choice->index); break;
+		case CHOICE_DELTA:
+		case CHOICE_MESSAGE: good = delta_read(choice, s); break;
+		case CHOICE_LOGPROBS:
+			json_walk_mark(&walk, &choice->logprobs);
+			good = logprobs_read(frame, choice, s);
+			break;
+		case CHOICE_FINISH_REASON:
+			good = value_take(s, &choice->finish_reason, JSON_STRING);
+			break;
+		default: good = json_skip(s);
+		}
+	}
+	choice->token_count = frame->token_count - choice->token_first;
+	return good && !s->fault;
+}
+
+static bool
+choices_read(struct chat_frame *frame, struct json_scan *s)
+{
+	if (!json_enter(s, JSON_ARRAY))
+		return false;
+	while (json_next_element(s)) {
+		struct chat_choice *choice = choice_add(frame);
+
+		if (!choice || !choice_read(frame, choice, s))
+			return false;
+	}
+	return !s->fault;
+}
+
+/* Forgets the last payload; keeps the arrays' memory. */
+static void
+frame_reset(struct chat_frame *frame, struct bytes payload)
+{
+	*frame = (struct chat_frame){
+	        .text = payload,
+	        .choices = frame->choices,
+	        .choice_cap = frame->choice_cap,
+	        .tokens = frame->tokens,
+	        .token_cap = frame->token_cap,
+	};
+}
+
+static bool
+member_read(struct chat_frame *frame, struct json_walk *walk, size_t key, bool *has_choices)
+{
+	struct json_scan *s = walk->scan;
+
+	switch (key) {
+	case FRAME_CHOICES:
+		if (json_peek(s) == JSON_NULL)
+			return json_skip(s);
+		*has_choices = true;
+		return choices_read(frame, s);
+	case FRAME_USAGE:
+		json_walk_mark(walk, &frame->usage);
+		return usage_read(s, &frame->usage_counts);
+	case FRAME_ID: return value_take(s, &frame->id, JSON_STRING);
+	case FRAME_CREATED: return value_take(s, &frame->created, JSON_NUMBER);
+	case FRAME_MODEL: return value_take(s, &frame->model, JSON_STRING);
+	case FRAME_SYSTEM_FINGERPRINT:
+		return value_take(s, &frame->system_fingerprint, JSON_STRING);
+	case FRAME_SERVICE_TIER: return value_take(s, &frame->service_tier, JSON_STRING);
+	case FRAME_OBJECT: return json_skip(s);
+	case FRAME_ERROR:
+		/* Any error at all is for error_read(). */
+		return json_peek(s) == JSON_NULL && json_skip(s);
+	default: return json_skip(s);
+	}
+}
+
+static bool
+completion_read(struct chat_frame *frame)
+{
+	struct json_scan s;
+	struct json_walk walk;
+	bool has_choices = false;
+	uint32_t seen = 0;
+	size_t key;
+
+	json_scan_init(&s, frame->text);
+	if (!json_walk_enter(&walk, &s, &frame->span))
+		return false;
+	while (json_walk_next(&walk)) {
+		if (!json_key_find_once(walk.member.key, frame_keys, FRAME_KEY_COUNT, &seen,
+		                        &key) ||
+		    !member_read(frame, &walk, key, &has_choices))
+			return false;
+	}
+	return json_scan_end(&s) && (has_choices || frame->usage_counts.known);
+}
+
+/* A payload that is no completion may be an error, in the company of anything. */
+static bool
+error_read(struct chat_frame *frame)
+{
+	struct json_scan s;
+	struct json_member member;
+	struct json_value value;
+
+	frame_reset(frame, frame->text);
+	json_scan_init(&s, frame->text);
+	if (!json_enter(&s, JSON_OBJECT))
+		return false;
+	while (json_next_member(&s, &member)) {
+		if (json_take(&s, &value) && value.kind != JSON_NULL &&
+		    json_key_find(member.key, &frame_keys[FRAME_ERROR], 1) == 0)
+			frame->error = value;
+	}
+	return json_scan_end(&s) && frame->error.kind != JSON_NONE;
+}
+
+bool
+chat_frame_read(struct chat_frame *frame, struct bytes payload)
+{
+	frame_reset(frame, payload);
+	return completion_read(frame) || error_read(frame);
+}
+
+/* Copies what lies before a range that is left out. */
+static void
+cut(struct buf *out, const char **cursor, const char *from, const char *to)
+{
+	buf_add(out, *cursor, (size_t)(from - *cursor));
+	*cursor = to;
+}
+
+/* Leaves out a member: with the comma before it, or, if it is the first, with the one after it. */
+static void
+slot_cut(struct buf *out, const char **cursor, const struct json_slot *slot)
+{
+	const char *end = slot->value.p + slot->value.n;
+
+	if (slot->value.kind == JSON_NONE)
+		return;
+	if (slot->before)
+		cut(out, cursor, slot->before, end);
+	else
+		cut(out, cursor, slot->begin, slot->after ? slot->after : end);
+}
+
+static void
+choices_write(const struct chat_frame *frame, const struct chat_frame_view *view, struct buf *out,
+              const char **cursor)
+{
+	for (size_t i = 0; i < frame->choice_count && !view->logprobs; i++)
+		slot_cut(out, cursor, &frame->choices[i].logprobs);
+	for (size_t i = 0; i < frame->token_count && view->logprobs; i++) {
+		const struct chat_token *token = &frame->tokens[i];
+
+		if (token->top_begin)
+			cut(out, cursor, chat_token_cut(token, view->top_logprobs),
+			    token->top_close);
+	}
+}
+
+void
+chat_frame_write(const struct chat_frame *frame, const struct chat_frame_view *view,
+                 struct buf *out)
+{
+	const char *cursor = frame->text.p, *end = frame->text.p + frame->text.n;
+	bool usage_first = frame->choice_count > 0 && frame->usage.value.kind != JSON_NONE &&
+	                   frame->usage.begin < frame->choices[0].span.open;
+
+	/* The cuts must come in the order of the text. */
+	if (!view->usage && usage_first)
+		slot_cut(out, &cursor, &frame->usage);
+	choices_write(frame, view, out, &cursor);
+	if (!view->usage && !usage_first)
+		slot_cut(out, &cursor, &frame->usage);
+	cut(out, &cursor, end, end);
+}
+
+bool
+chat_frame_is_usage(const struct chat_frame *frame)
+{
+	return frame->choice_count == 0 && frame->usage_counts.known;
+}

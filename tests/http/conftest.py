@@ -1,0 +1,1 @@
+from lib.fixtures import gateway, shared, start, upstream  # noqa: F401
