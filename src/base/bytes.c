@@ -66,7 +66,8 @@ digits_read(struct decimal *d, const char *p, const char *end)
 {
 	for (; p < end && *p >= '0' && *p <= '9'; p++) {
 		d->mantissa = d->mantissa * 10 + (uint64_t)(*p - '0');
-		d->digits += d->mantissa != 0 && d->digits < 100;
+		/* Once there is one, each is counted: an overflown mantissa may be 0 again. */
+		d->digits += (d->digits > 0 || d->mantissa != 0) && d->digits < 100;
 	}
 	return p;
 }
@@ -226,7 +227,7 @@ bytes_to_double(struct bytes text, double *out)
 bool
 bytes_is_utf8(struct bytes text)
 {
-	const unsigned char *p = (const unsigned char *)text.p, *end = p + text.n;
+	const unsigned char *p = (const unsigned char *)text.p, *end = p ? p + text.n : NULL;
 
 	while (p < end) {
 		unsigned char c = *p++;

@@ -208,8 +208,8 @@ choice_add_logprobs(struct chat_answer *answer, struct answer_choice *choice,
 {
 	for (size_t i = 0; i < from->token_count; i++) {
 		const struct chat_token *token = &frame->tokens[from->token_first + i];
-		struct buf *to = token->is_refusal ? &choice->refusal_logprobs
-		                                   : &choice->content_logprobs;
+		struct buf *to =
+		        token->is_refusal ? &choice->refusal_logprobs : &choice->content_logprobs;
 
 		if (answer->room < token->entry.n + 1)
 			return false;

@@ -329,7 +329,7 @@ START_TEST(test_two_servers_share_a_port)
 	fixture_start(&a);
 	fixture_init(&b);
 	fixture_listen(&b, "127.0.0.1");
-	ck_assert_msg(http_server_listen(b.server, "127.0.0.1", a.port, b.error, sizeof(b.error)),
+	ck_assert_msg(http_server_listen(b.server, "127.0.0.1", &a.port, b.error, sizeof(b.error)),
 	              "%s", b.error);
 	fixture_run(&b);
 	for (int i = 0; i < 64 && !(a.requests && b.requests); i++)
@@ -347,9 +347,11 @@ START_TEST(test_an_address_that_cannot_be_bound_is_told)
 
 	fixture_init(&f);
 	fixture_listen(&f, "127.0.0.1");
-	ck_assert(!http_server_listen(f.server, "192.0.2.1", 0, f.error, sizeof(f.error)));
+	ck_assert(!http_server_listen(f.server, "192.0.2.1", &(uint16_t){0}, f.error,
+	                              sizeof(f.error)));
 	assert_has(f.error, "192.0.2.1");
-	ck_assert(!http_server_listen(f.server, "no such host", 0, f.error, sizeof(f.error)));
+	ck_assert(!http_server_listen(f.server, "no such host", &(uint16_t){0}, f.error,
+	                              sizeof(f.error)));
 	assert_has(f.error, "no such host");
 	fixture_stop(&f);
 }

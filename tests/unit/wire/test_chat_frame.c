@@ -16,7 +16,7 @@
 	HEAD "\"choices\":[{\"index\":0,\"delta\":{\"content\":\" the\"},\"logprobs\":"            \
 	     "{\"content\":[" ENTRY "],\"refusal\":null},\"finish_reason\":null}],\"usage\":null}"
 
-static const struct chat_frame_view keep_all = {true, 100, true}, keep_none = {false, 0, false};
+static const struct chat_frame_view keep_none = {false, 0, false};
 
 /* Reads a copy without slack, which the caller frees through `held`. */
 static bool
