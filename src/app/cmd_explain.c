@@ -148,6 +148,8 @@ explain_print_text(const char *text, bool visible)
 			fputs("\\n", stdout);
 		else if ((unsigned char)*p < 0x20 || *p == 0x7F)
 			printf("\\x%02X", (unsigned char)*p);
+		else if ((unsigned char)p[0] == 0xC2 && (unsigned char)p[1] < 0xA0)
+			printf("\\x%02X", (unsigned char)*++p); /* U+0080 to U+009F */
 		else
 			putchar(*p);
 	}
