@@ -1,3 +1,7 @@
+/*
+ * Objects from parts. A part of a stream names a few members, mostly the same ones; so a list that is
+ * searched from its beginning, and is bounded, serves better than anything clever.
+ */
 #include "wire/chat_parts.h"
 
 #include <stdlib.h>
@@ -5,10 +9,11 @@
 enum { PARTS_MEMBERS_MAX = 256, PARTS_NESTING_MAX = 3 };
 
 struct chat_part {
-	struct buf key;  /* between the quotes */
-	struct buf text; /* a string's contents between the quotes, or a whole other value */
-	enum json_kind kind;
-	struct chat_parts inner; /* of an object */
+	struct buf key;      /* escapes resolved */
+	struct buf text;     /* a string's text without its quotes, or a whole other value */
+	enum json_kind kind; /* JSON_NONE only until the first value is added */
+	struct chat_parts
+	        inner; /* of an object, unless it is nested too deeply: then it is in text */
 };
 
 void
@@ -54,19 +59,36 @@ parts_append(struct chat_parts *parts, struct bytes key, size_t *room)
 		return NULL;
 	if (parts->count == parts->cap) {
 		size_t cap = parts->cap ? parts->cap * 2 : 4;
-		void *list = reallocarray(parts->list, cap, sizeof(*part));
 
-		if (!list)
+		part = reallocarray(parts->list, cap, sizeof(*part));
+		if (!part)
 			return NULL;
-		parts->list = list;
+		parts->list = part;
 		parts->cap = cap;
 	}
-	part = &parts->list[parts->count];
+	part = &parts->list[parts->count++];
 	*part = (struct chat_part){.kind = JSON_NONE};
 	buf_add_bytes(&part->key, key);
-	if (part->key.failed)
-		return NULL;
-	parts->count++;
+	return part->key.failed ? NULL : part;
+}
+
+/* The part of that key, which is new if there was none; NULL when there is no room or no memory. */
+static struct chat_part *
+parts_at(struct chat_parts *parts, struct bytes key, size_t *room)
+{
+	struct chat_part *part;
+	struct buf plain;
+
+	if (!memchr(key.p, '\\', key.n)) {
+		part = parts_find(parts, key);
+		return part ? part : parts_append(parts, key, room);
+	}
+	buf_init(&plain, 0);
+	json_string_decode((struct json_value){key.p - 1, key.n + 2, JSON_STRING}, &plain);
+	part = plain.failed ? NULL : parts_find(parts, buf_bytes(&plain));
+	if (!part && !plain.failed)
+		part = parts_append(parts, buf_bytes(&plain), room);
+	buf_fini(&plain);
 	return part;
 }
 
@@ -74,8 +96,19 @@ parts_append(struct chat_parts *parts, struct bytes key, size_t *room)
 static bool
 key_is_name(struct bytes key)
 {
-	return json_key_is(key, "role") || json_key_is(key, "id") || json_key_is(key, "type") ||
-	       json_key_is(key, "name");
+	return bytes_is(key, "role") || bytes_is(key, "id") || bytes_is(key, "type") ||
+	       bytes_is(key, "name");
+}
+
+/* Does the value go on where the last one of its kind left off? */
+static bool
+part_goes_on(const struct chat_part *part, struct json_value value, bool is_inner)
+{
+	if (part->kind != value.kind)
+		return false;
+	if (value.kind == JSON_STRING)
+		return value.n == 2 || !key_is_name(buf_bytes(&part->key));
+	return is_inner;
 }
 
 static bool parts_add(struct chat_parts *parts, struct bytes object, const char *const *skip,
@@ -84,28 +117,24 @@ static bool parts_add(struct chat_parts *parts, struct bytes object, const char 
 static bool
 part_add(struct chat_part *part, struct json_value value, size_t *room, unsigned nesting)
 {
-	if (value.kind == JSON_NULL) {
-		if (part->kind == JSON_NONE)
-			part->kind = JSON_NULL;
+	bool is_inner = value.kind == JSON_OBJECT && nesting < PARTS_NESTING_MAX;
+	struct bytes text = json_value_text(value);
+
+	if (value.kind == JSON_NULL && part->kind != JSON_NONE)
 		return true;
-	}
-	if (part->kind > JSON_NULL && (part->kind == JSON_STRING) != (value.kind == JSON_STRING))
-		return false;
-	part->kind = value.kind;
-	if (value.kind == JSON_OBJECT && nesting < PARTS_NESTING_MAX)
-		return parts_add(&part->inner, (struct bytes){value.p, value.n}, NULL, room,
-		                 nesting + 1);
-	if (!room_take(room, value.n))
-		return false;
-	if (value.kind != JSON_STRING) {
+	if (!part_goes_on(part, value, is_inner)) {
+		*room += part->text.n;
 		buf_reset(&part->text);
-		buf_add(&part->text, value.p, value.n);
-	} else {
-		/* An empty name, as some servers send in later parts, is no name. */
-		if (key_is_name(buf_bytes(&part->key)) && value.n > 2)
-			buf_reset(&part->text);
-		buf_add(&part->text, value.p + 1, value.n - 2);
+		chat_parts_fini(&part->inner);
 	}
+	part->kind = value.kind;
+	if (is_inner)
+		return parts_add(&part->inner, text, NULL, room, nesting + 1);
+	if (value.kind == JSON_STRING)
+		text = (struct bytes){text.p + 1, text.n - 2};
+	if (!room_take(room, text.n))
+		return false;
+	buf_add_bytes(&part->text, text);
 	return !part->text.failed;
 }
 
@@ -137,9 +166,7 @@ parts_add(struct chat_parts *parts, struct bytes object, const char *const *skip
 			return false;
 		if (is_skipped(member.key, skip))
 			continue;
-		part = parts_find(parts, member.key);
-		if (!part)
-			part = parts_append(parts, member.key, room);
+		part = parts_at(parts, member.key, room);
 		if (!part || !part_add(part, value, room, nesting))
 			return false;
 	}
@@ -163,10 +190,8 @@ part_write(const struct chat_part *part, struct buf *out)
 		buf_add(out, "{", 1);
 		chat_parts_write(&part->inner, true, out);
 		buf_add(out, "}", 1);
-	} else if (part->kind > JSON_NULL) {
-		buf_add_bytes(out, buf_bytes(&part->text));
 	} else {
-		buf_add_text(out, "null");
+		buf_add_bytes(out, buf_bytes(&part->text));
 	}
 }
 
@@ -174,9 +199,10 @@ void
 chat_parts_write(const struct chat_parts *parts, bool first, struct buf *out)
 {
 	for (size_t i = 0; i < parts->count; i++) {
-		buf_add_text(out, first ? "\"" : ",\"");
-		buf_add_bytes(out, buf_bytes(&parts->list[i].key));
-		buf_add_text(out, "\":");
+		if (!first)
+			buf_add(out, ",", 1);
+		buf_add_json_string(out, buf_bytes(&parts->list[i].key));
+		buf_add(out, ":", 1);
 		part_write(&parts->list[i], out);
 		first = false;
 	}
@@ -185,9 +211,13 @@ chat_parts_write(const struct chat_parts *parts, bool first, struct buf *out)
 bool
 chat_parts_has(const struct chat_parts *parts, const char *key)
 {
-	for (size_t i = 0; i < parts->count; i++) {
-		if (json_key_is(buf_bytes(&parts->list[i].key), key))
-			return true;
-	}
-	return false;
+	return parts_find(parts, bytes_of(key)) != NULL;
+}
+
+struct bytes
+chat_parts_text(const struct chat_parts *parts, const char *key)
+{
+	const struct chat_part *part = parts_find(parts, bytes_of(key));
+
+	return part && part->kind == JSON_STRING ? buf_bytes(&part->text) : (struct bytes){"", 0};
 }

@@ -211,6 +211,7 @@ START_TEST(test_draining_finishes_streams_that_had_begun)
 {
 	struct fixture f;
 	char out[65536];
+	uint64_t start;
 	int fd;
 
 	fixture_init(&f);
@@ -219,7 +220,9 @@ START_TEST(test_draining_finishes_streams_that_had_begun)
 	ck_assert(say(fd, GET("/stream/500")));
 	ck_assert_int_eq(recv(fd, out, 12, MSG_WAITALL), 12);
 	fixture_do(&f, do_drain);
+	start = clock_now_us();
 	hear_all(fd, out, sizeof(out), NULL);
+	ck_assert_uint_lt(clock_now_us() - start, 3000000);
 	ck_assert_str_eq(out + strlen(out) - 7, "\r\n0\r\n\r\n");
 	close(fd);
 	ck_assert(wait_for(&f.drained, 1, 1000));
@@ -341,6 +344,20 @@ START_TEST(test_two_servers_share_a_port)
 }
 END_TEST
 
+START_TEST(test_every_address_of_a_name_is_listened_on)
+{
+	struct fixture f;
+	char out[4096];
+
+	fixture_init(&f);
+	fixture_listen(&f, "localhost");
+	fixture_run(&f);
+	ask(&f, GET_CLOSE("/hello"), out, sizeof(out)); /* to 127.0.0.1 */
+	assert_has(out, "hello");
+	fixture_stop(&f);
+}
+END_TEST
+
 START_TEST(test_an_address_that_cannot_be_bound_is_told)
 {
 	struct fixture f;
@@ -367,4 +384,4 @@ UNIT_MAIN("http_accept", test_each_accepted_connection_is_adopted,
           test_freeing_the_server_ends_calls_that_are_open,
           test_freeing_an_accepting_server_loses_nothing,
           test_reload_changes_limits_of_open_connections_too, test_two_servers_share_a_port,
-          test_an_address_that_cannot_be_bound_is_told)
+          test_every_address_of_a_name_is_listened_on, test_an_address_that_cannot_be_bound_is_told)
