@@ -149,7 +149,7 @@ lint: build/deps-build build/deps-lint
 	@tests/tools/lint $(CPPFLAGS) $(LIB_CFLAGS)
 
 format:
-	clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.c tests/fuzz/*.c)
+	@clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.c tests/fuzz/*.c)
 
 # ---------------------------------------------------------------------------- install
 install: draft-thinker

@@ -21,37 +21,38 @@ struct http_target;
 struct http_fetch;
 
 struct http_client_options {
-	const char *ca_file;       /* PEM bundle; NULL: the system's */
+	const char *ca_file;           /* PEM bundle; NULL: the system's */
 	unsigned max_idle_connections; /* kept for reuse; 0: 256 */
 };
 
 /* Once per process, before any thread. */
 bool http_client_global_init(void);
 
-struct http_client *http_client_new(struct worker *worker, const struct http_client_options *options);
+struct http_client *http_client_new(struct worker *worker,
+                                    const struct http_client_options *options);
 /* Cancels what is in flight, without callbacks. Not from inside a callback. */
 void http_client_free(struct http_client *client);
 
 /* A destination prepared once: URL (http or https, without user name, password or fragment) and request
  * headers. Header names and values are checked: no control characters, none of the headers that
  * frame a message or belong to a connection. NULL with a message in error[size]. */
-struct http_target *http_target_new(const char *url, const struct http_header *headers, size_t count,
-                                    char *error, size_t size);
+struct http_target *http_target_new(const char *url, const struct http_header *headers,
+                                    size_t count, char *error, size_t size);
 void http_target_free(struct http_target *target);
 
 enum http_fetch_result {
-	HTTP_FETCH_OK,                 /* a whole response was received, whatever its status; one with
+	HTTP_FETCH_OK,      /* a whole response was received, whatever its status; one with
 	                                * neither length nor chunks is whole wherever it ends */
-	HTTP_FETCH_DNS,                /* the name could not be resolved */
-	HTTP_FETCH_CONNECT,            /* refused, unreachable, reset before the request was sent */
+	HTTP_FETCH_DNS,     /* the name could not be resolved */
+	HTTP_FETCH_CONNECT, /* refused, unreachable, reset before the request was sent */
 	HTTP_FETCH_TLS,
 	HTTP_FETCH_TIMEOUT_CONNECT,    /* includes the name's resolution and the TLS handshake */
 	HTTP_FETCH_TIMEOUT_FIRST_BYTE, /* connected, but no response head */
 	HTTP_FETCH_TIMEOUT_IDLE,       /* silence between bytes of the response */
 	HTTP_FETCH_TIMEOUT_TOTAL,
-	HTTP_FETCH_CUT,                /* the connection ended before the response did */
-	HTTP_FETCH_PROTOCOL,           /* what came is not HTTP */
-	HTTP_FETCH_FAULT,              /* ours: no memory, no descriptors */
+	HTTP_FETCH_CUT,      /* the connection ended before the response did */
+	HTTP_FETCH_PROTOCOL, /* what came is not HTTP */
+	HTTP_FETCH_FAULT,    /* ours: no memory, no descriptors */
 };
 
 /* Is it one of the four timers? */
@@ -61,9 +62,9 @@ bool http_fetch_result_is_timeout(enum http_fetch_result result);
 const char *http_fetch_result_name(enum http_fetch_result result);
 
 struct http_fetch_spec {
-	const struct http_target *target; /* borrowed until on_end or cancel */
-	const char *method;               /* "POST" or "GET" */
-	struct bytes body;                /* borrowed until on_end or cancel */
+	const struct http_target *target;  /* borrowed until on_end or cancel */
+	const char *method;                /* "POST" or "GET" */
+	struct bytes body;                 /* borrowed until on_end or cancel */
 	const struct http_header *headers; /* extra ones for this request, checked like a
 	                                    * target's; copied */
 	size_t header_count;

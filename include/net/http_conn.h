@@ -1,5 +1,5 @@
 /*
- * What http_server.c, http_conn.c, http_gate.c, http_call.c and http_reply.c share: the server, its connections
+ * What http_server.c, http_listener.c, http_conn.c, http_gate.c, http_call.c and http_reply.c share: the server, its connections
  * and the call that a connection may have lent to the handler. For these files only.
  *
  * Who has the bufferevent: evhttp while a request is read, we (conn->ours) while a call is answered,
@@ -45,11 +45,7 @@ enum http_conn_state {
 
 struct http_conn;
 
-struct http_listener {
-	struct http_listener *next;
-	struct evhttp_bound_socket *bound; /* owned by evhttp; owns the listener */
-	struct evconnlistener *listener;
-};
+struct http_listener;
 
 LIST_HEAD(http_conn_list, http_conn);
 
@@ -145,6 +141,12 @@ void http_conn_own(struct http_conn *conn);  /* takes the bufferevent from evhtt
 void on_conn_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg);
 void on_conn_output(struct evbuffer *output, const struct evbuffer_cb_info *info, void *arg);
 
+/* http_listener.c */
+bool http_listeners_init(struct http_server *server);
+void http_listeners_update(struct http_server *server); /* full or starved may have changed */
+void http_listeners_close(struct http_server *server);
+void http_listeners_fini(struct http_server *server);
+
 /* http_server.c */
 void http_server_conn_opened(struct http_server *server);
 void http_server_conn_adopted(struct http_server *server, struct http_conn *conn);
@@ -154,7 +156,7 @@ void http_server_conn_closed(struct http_server *server, struct http_conn *conn)
  * answer. */
 struct http_call *http_call_new(struct http_conn *conn, struct evhttp_request *request, int *status,
                                 const char **why);
-void http_call_free(void *call);
+void http_call_free(void *p);
 /* Dies unless it is a call that is lent. */
 struct http_call *http_call_check(const struct http_call *call);
 bool http_call_wants_close(const struct http_call *call);

@@ -8,7 +8,10 @@
  *
  * All functions: the worker's thread. The server owns its connections; an http_call is owned by
  * the server and lent to the handler until http_reply, http_reply_end, http_reply_abort, or until
- * on_gone is called: after that it must not be touched.
+ * on_gone is called: after that it must not be touched. Using it later ends the process.
+ *
+ * on_gone and on_drain come from the loop, never from inside a function of this header; the one
+ * exception is http_server_free, which calls each on_gone. The process ignores SIGPIPE.
  */
 #ifndef NET_HTTP_SERVER_H
 #define NET_HTTP_SERVER_H
@@ -45,7 +48,8 @@ struct http_server_options {
 
 typedef void http_handler(struct http_call *call, void *arg);
 
-/* NULL with a message in error[size] on failure (TLS files, memory). */
+/* options are copied, save what they point to: the TLS paths are read now, refused_arg is borrowed.
+ * NULL with a message in error[size] on failure (TLS files, memory). */
 struct http_server *http_server_new(struct worker *worker,
                                     const struct http_server_options *options,
                                     http_handler *handler, void *arg, char *error, size_t size);
@@ -59,7 +63,8 @@ bool http_server_listen(struct http_server *server, const char *host, uint16_t *
 /* The port of the first listener. */
 uint16_t http_server_port(const struct http_server *server);
 
-/* Applies other limits and timeouts to what comes from now on (TLS files are read again). */
+/* Applies other limits and timeouts to what comes from now on, on open connections too. The TLS
+ * files are read again for new connections; when that fails everything stays as it was. */
 bool http_server_reload(struct http_server *server, const struct http_server_options *options,
                         char *error, size_t size);
 
@@ -71,7 +76,7 @@ void http_server_drain(struct http_server *server, void (*on_drained)(void *arg)
 unsigned http_server_connections(const struct http_server *server);
 unsigned http_server_calls(const struct http_server *server);
 
-/* Closes everything at once; each call still lent gets on_gone. */
+/* Closes everything at once; each call still lent gets on_gone. Not from inside a handler. */
 void http_server_free(struct http_server *server);
 
 /* The request. All texts are borrowed from the call. */
@@ -83,13 +88,16 @@ const char *http_call_peer(const struct http_call *call); /* address as text, wi
 uint64_t
 http_call_started_us(const struct http_call *call); /* when its first byte came, monotonic */
 
-/* on_gone: the client left (or the server is being freed) before the reply was complete.
+/* on_gone: the client left (or the server is being freed) before the reply was complete. A client
+ * that closes its sending half has left. At most once.
  * on_drain: what waited for the client fell below the low mark after http_reply_pending exceeded it.
  * Either may be NULL. */
 void http_call_watch(struct http_call *call, void (*on_gone)(void *arg),
                      void (*on_drain)(void *arg), void *arg);
 
-/* A whole reply: copies headers and body; adds Content-Length and Date. HEAD gets no body. Ends the call. */
+/* A whole reply: copies headers and body; adds Content-Length, Date and, where it closes,
+ * Connection, which must not be among the headers. Control characters in values become spaces.
+ * HEAD, 204 and 304 get no body. Ends the call. */
 void http_reply(struct http_call *call, int status, const struct http_header *headers, size_t count,
                 struct bytes body);
 

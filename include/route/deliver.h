@@ -17,7 +17,9 @@ struct deliver_facts {
 	const struct config_model *model; /* that answers */
 	unsigned attempts;                /* upstream requests made */
 	const char *reasoning_effort;
-	uint64_t duration_us; /* so far */
+	uint64_t duration_us;             /* so far */
+	const struct http_header *passed; /* of the upstream's response, as they stand */
+	size_t passed_count;
 };
 
 /* Each of these ends the call, but for deliver_stream_begin. */

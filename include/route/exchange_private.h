@@ -16,7 +16,8 @@ struct exchange {
 	struct plan *plan;       /* owned: one reference */
 	struct http_call *call;  /* lent by the server; NULL once answered or gone */
 	char id[EXCHANGE_ID_MAX + 1];
-	char peer[64], path[64]; /* for the log: the call is gone before the client's absence is told */
+	char peer[64],
+	        path[64]; /* for the log: the call is gone before the client's absence is told */
 	struct chat_request request;       /* borrows the call's body */
 	const struct config_route *route;  /* NULL when pinned or not resolved */
 	const struct config_model *pinned; /* NULL when routed */

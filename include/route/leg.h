@@ -47,7 +47,8 @@ struct leg_spec {
 	const struct config_model *model; /* borrowed from the plan */
 	const struct plan *plan;          /* borrowed; outlives the leg's life with the exchange */
 	bool stream;                      /* the body asks for a stream */
-	struct buf body;                  /* taken over */
+	bool direct; /* keep the upstream's rate limit and processing time headers, for the client */
+	struct buf body; /* taken over */
 };
 
 /* Never calls back before it returns. NULL when it cannot be started; the body is freed then too. */
@@ -71,6 +72,11 @@ enum cascade_leg leg_role(const struct leg *leg);
 const struct config_model *leg_model(const struct leg *leg);
 const struct leg_failure *leg_failure(const struct leg *leg);
 const char *leg_failure_name(enum leg_failure_kind kind);
+
+/* The headers of the response that a client may see: openai-processing-ms and x-ratelimit-* of a
+ * direct call. Borrowed from the leg. */
+const struct http_header *leg_passed_headers(const struct leg *leg, size_t *count);
+
 struct bytes leg_reply(const struct leg *leg); /* the whole JSON answer of a leg without stream */
 
 /* As told by upstream; when it told none, completion tokens are the frames with output, `known` false. */

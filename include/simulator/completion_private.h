@@ -11,7 +11,7 @@ struct sim_choice {
 	struct sim_speech speech; /* owned; borrows from the completion's texts */
 	uint64_t seed;
 	const char *finish; /* borrowed: static, or the plan's */
-	uint32_t at;        /* 0: the role is next; then token at - 1; then the finish; then nothing */
+	uint32_t at; /* 0: the role is next; then token at - 1; then the finish; then nothing */
 };
 
 struct sim_completion {
@@ -23,7 +23,7 @@ struct sim_completion {
 	struct buf name;      /* owned: of the tool that is called */
 	struct buf arguments; /* owned: and what with */
 	struct buf head;      /* owned: what every frame begins with, up to the choice's index */
-	struct sim_choice *choices; /* owned */
+	struct sim_choice *choices;  /* owned */
 	unsigned choice_count, turn; /* turn: whose frame is next */
 	unsigned open;               /* choices that have not finished */
 	enum sim_answer_kind kind;
@@ -36,8 +36,7 @@ struct sim_completion {
 };
 
 /* Appends what the frames begin with: {"id":… up to "choices":[. */
-void sim_completion_write_head(const struct sim_completion *c, const char *object,
-                               struct buf *out);
+void sim_completion_write_head(const struct sim_completion *c, const char *object, struct buf *out);
 
 /* Append one frame of a choice, `data: ` and blank line included. */
 void sim_completion_write_role(const struct sim_completion *c, unsigned index, struct buf *out);

@@ -29,9 +29,9 @@ struct sim_number {
 };
 
 struct sim_distribution {
-	double bits;  /* its entropy */
-	double decay; /* natural log of the ratio of neighbours */
-	double first; /* natural log of the probability of rank 0 */
+	double bits;                        /* its entropy */
+	double decay;                       /* natural log of the ratio of neighbours */
+	double first;                       /* natural log of the probability of rank 0 */
 	struct sim_number top[SIM_TOP_MAX]; /* JSON text of the logprobs of the first ranks */
 };
 

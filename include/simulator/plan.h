@@ -25,8 +25,8 @@ struct sim_point {
 };
 
 struct sim_plan {
-	uint32_t tokens;   /* length of the answer */
-	double entropy;    /* mean bits per token; each token has between half and three halves of it */
+	uint32_t tokens; /* length of the answer */
+	double entropy; /* mean bits per token; each token has between half and three halves of it */
 	double uncertain;  /* share of prompts that get one uncertain token; negative: not said */
 	bool entropy_said; /* a mark set `entropy` or a point */
 	struct sim_point points[SIM_POINTS_MAX];
@@ -37,7 +37,7 @@ struct sim_plan {
 
 	/* Counted in frames sent before it happens; SIM_NEVER: it does not. */
 	uint32_t cut, stall, garbage, error200;
-	uint16_t status;       /* answer with this error; 0: no */
+	uint16_t status;        /* answer with this error; 0: no */
 	uint32_t retry_after_s; /* SIM_NEVER: no such header */
 	bool html502, empty, no_logprobs, no_done, refusal, tool;
 	char finish[24]; /* finish_reason of an answer that was not cut short; empty: as it comes */

@@ -24,7 +24,7 @@ struct simulator_options {
 	size_t profile_count;
 	const char *const *faults; /* marks, of which a request may meet one */
 	size_t fault_count;        /* 0, with a rate: a choice of the usual ones */
-	double fault_rate;         /* share of requests that meet one; negative: all if there are any */
+	double fault_rate; /* share of requests that meet one; negative: all if there are any */
 	struct log_sink *requests; /* borrowed; a line for each request; NULL: none */
 };
 

@@ -33,7 +33,8 @@ struct simulator {
 };
 
 /* Writes a line about an answer that is over. end: a bare word. */
-void simulator_log(const struct simulator *simulator, const char *path, struct bytes model, int status,
-                   uint64_t frames, uint64_t tokens, uint64_t started_us, const char *end);
+void simulator_log(const struct simulator *simulator, const char *path, struct bytes model,
+                   int status, uint64_t frames, uint64_t tokens, uint64_t started_us,
+                   const char *end);
 
 #endif

@@ -11,16 +11,16 @@
 
 /* A part of speech; the words of one part stand together. */
 enum sim_part {
-	SIM_PART_OPENER,      /* " The": begins a sentence */
-	SIM_PART_DETERMINER,  /* " the" */
+	SIM_PART_OPENER,     /* " The": begins a sentence */
+	SIM_PART_DETERMINER, /* " the" */
 	SIM_PART_ADJECTIVE,
 	SIM_PART_NOUN,
 	SIM_PART_VERB,
 	SIM_PART_PREPOSITION,
 	SIM_PART_ADVERB,
-	SIM_PART_LINK,        /* " and" */
-	SIM_PART_MARK,        /* "." first, then "," and the rest */
-	SIM_PART_FIXED,       /* words of ready-made phrases */
+	SIM_PART_LINK,  /* " and" */
+	SIM_PART_MARK,  /* "." first, then "," and the rest */
+	SIM_PART_FIXED, /* words of ready-made phrases */
 	SIM_PART_COUNT,
 };
 

@@ -29,7 +29,9 @@ enum chat_member {
 };
 
 struct chat_request {
-	struct json_object_span object; /* borrowed, as all ranges below */
+	struct bytes
+	        body; /* borrowed, as all ranges below; white space may stand around the object */
+	struct json_object_span object;
 	struct json_slot slots[CHAT_MEMBER_COUNT];
 	struct json_object_span stream_options; /* when it is an object */
 	struct json_slot include_usage_slot;    /* in stream_options */

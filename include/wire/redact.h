@@ -6,10 +6,11 @@
 
 /*
  * Appends at most `max` bytes of `text`, cut at a character's end, with what looks like a secret
- * replaced by "[redacted]": every occurrence of `key` (NULL or shorter than 4: none), words that begin
+ * replaced by "[redacted]": every occurrence of one of
+ * `keys` (ended by NULL; those shorter than 4 bytes do not count), words that begin
  * like well-known keys and account identifiers (sk-, org-, proj_, AIza, gsk_, hf_, …), and the word after
- * "Bearer". Line ends and other control characters become spaces.
+ * "Bearer". Every other byte stays, so a JSON document stays one.
  */
-void redact(struct bytes text, const char *key, size_t max, struct buf *out);
+void redact(struct bytes text, const char *const *keys, size_t max, struct buf *out);
 
 #endif

@@ -38,8 +38,10 @@ print_help(void)
 {
 	printf("Usage: draft-thinker simulate [OPTION]...\n"
 	       "\n"
-	       "A model server to try things on: POST /v1/chat/completions (stream or not, with real\n"
-	       "logprobs, usage, tools), POST /v1/embeddings, GET /v1/models, GET /health. It answers\n"
+	       "A model server to try things on: POST /v1/chat/completions (stream or not, with "
+	       "real\n"
+	       "logprobs, usage, tools), POST /v1/embeddings, GET /v1/models, GET /health. It "
+	       "answers\n"
 	       "for any model's name; the same seed, model and prompt give the same answer.\n"
 	       "\n"
 	       "  --listen HOST:PORT       where to listen (127.0.0.1:8090); port 0: a free one\n"
@@ -52,15 +54,19 @@ print_help(void)
 	       "                           0 where --entropy is given)\n"
 	       "  --profile MODEL:MARKS    other defaults for one model; may be repeated\n"
 	       "  --fault MARKS            something that goes wrong; of several, one is drawn\n"
-	       "  --fault-rate SHARE       share of requests that meet a fault (1 with --fault; else 0;\n"
+	       "  --fault-rate SHARE       share of requests that meet a fault (1 with --fault; "
+	       "else 0;\n"
 	       "                           without --fault, a choice of the usual faults)\n"
 	       "  --seed N                 another seed gives other answers (1)\n"
 	       "  --verbose                log a line for each request to standard error\n"
 	       "  --help                   this text\n"
 	       "\n"
-	       "MARKS is a list of NAME or NAME=VALUE with commas between. The same marks, in double\n"
-	       "brackets in the last user message, change one answer: [[status=503]]. With MODEL: in\n"
-	       "front they are for that model only: [[gpt-4.1-nano:entropy@7=3.5]]; an embeddings call\n"
+	       "MARKS is a list of NAME or NAME=VALUE with commas between. The same marks, in "
+	       "double\n"
+	       "brackets in the last user message, change one answer: [[status=503]]. With MODEL: "
+	       "in\n"
+	       "front they are for that model only: [[gpt-4.1-nano:entropy@7=3.5]]; an embeddings "
+	       "call\n"
 	       "heeds only such marks. Frames count from 1, the one with the role included.\n"
 	       "\n"
 	       "%s"
@@ -70,7 +76,8 @@ print_help(void)
 	       "  draft-thinker simulate --profile gpt-4.1-nano:entropy=0.3,tps=200 \\\n"
 	       "                         --profile gpt-4.1:entropy=0.1,tps=40,delay=300ms\n"
 	       "  draft-thinker simulate --fault-rate 0.1 --fault status=503 --fault cut=5\n"
-	       "  curl http://127.0.0.1:8090/v1/chat/completions -d '{\"model\": \"gpt-4.1-nano\",\n"
+	       "  curl http://127.0.0.1:8090/v1/chat/completions -d '{\"model\": "
+	       "\"gpt-4.1-nano\",\n"
 	       "    \"stream\": true, \"logprobs\": true, \"top_logprobs\": 5, \"messages\":\n"
 	       "    [{\"role\": \"user\", \"content\": \"Hello [[tokens=5,entropy@3=2.5]]\"}]}'\n",
 	       sim_plan_help());
@@ -138,7 +145,8 @@ read_rate(double *out, const char *text)
 {
 	if (bytes_to_double(bytes_of(text), out) && *out >= 0 && *out <= 1)
 		return true;
-	fprintf(stderr, "draft-thinker simulate: --fault-rate: '%s' is not between 0 and 1\n", text);
+	fprintf(stderr, "draft-thinker simulate: --fault-rate: '%s' is not between 0 and 1\n",
+	        text);
 	return false;
 }
 
@@ -152,26 +160,36 @@ read_seed(uint64_t *out, const char *text)
 }
 
 enum option_code {
-	OPTION_LISTEN = 256, OPTION_API_KEY, OPTION_TOKENS, OPTION_FIRST_BYTE, OPTION_TPS,
-	OPTION_ENTROPY, OPTION_UNCERTAIN, OPTION_PROFILE, OPTION_FAULT, OPTION_FAULT_RATE,
-	OPTION_SEED, OPTION_VERBOSE, OPTION_HELP,
+	OPTION_LISTEN = 256,
+	OPTION_API_KEY,
+	OPTION_TOKENS,
+	OPTION_FIRST_BYTE,
+	OPTION_TPS,
+	OPTION_ENTROPY,
+	OPTION_UNCERTAIN,
+	OPTION_PROFILE,
+	OPTION_FAULT,
+	OPTION_FAULT_RATE,
+	OPTION_SEED,
+	OPTION_VERBOSE,
+	OPTION_HELP,
 };
 
 static const struct option option_table[] = {
-	{"listen", required_argument, NULL, OPTION_LISTEN},
-	{"api-key", required_argument, NULL, OPTION_API_KEY},
-	{"tokens", required_argument, NULL, OPTION_TOKENS},
-	{"first-byte", required_argument, NULL, OPTION_FIRST_BYTE},
-	{"tokens-per-second", required_argument, NULL, OPTION_TPS},
-	{"entropy", required_argument, NULL, OPTION_ENTROPY},
-	{"uncertain", required_argument, NULL, OPTION_UNCERTAIN},
-	{"profile", required_argument, NULL, OPTION_PROFILE},
-	{"fault", required_argument, NULL, OPTION_FAULT},
-	{"fault-rate", required_argument, NULL, OPTION_FAULT_RATE},
-	{"seed", required_argument, NULL, OPTION_SEED},
-	{"verbose", no_argument, NULL, OPTION_VERBOSE},
-	{"help", no_argument, NULL, OPTION_HELP},
-	{NULL, 0, NULL, 0},
+        {"listen", required_argument, NULL, OPTION_LISTEN},
+        {"api-key", required_argument, NULL, OPTION_API_KEY},
+        {"tokens", required_argument, NULL, OPTION_TOKENS},
+        {"first-byte", required_argument, NULL, OPTION_FIRST_BYTE},
+        {"tokens-per-second", required_argument, NULL, OPTION_TPS},
+        {"entropy", required_argument, NULL, OPTION_ENTROPY},
+        {"uncertain", required_argument, NULL, OPTION_UNCERTAIN},
+        {"profile", required_argument, NULL, OPTION_PROFILE},
+        {"fault", required_argument, NULL, OPTION_FAULT},
+        {"fault-rate", required_argument, NULL, OPTION_FAULT_RATE},
+        {"seed", required_argument, NULL, OPTION_SEED},
+        {"verbose", no_argument, NULL, OPTION_VERBOSE},
+        {"help", no_argument, NULL, OPTION_HELP},
+        {NULL, 0, NULL, 0},
 };
 
 static bool

@@ -227,7 +227,7 @@ bytes_to_double(struct bytes text, double *out)
 bool
 bytes_is_utf8(struct bytes text)
 {
-	const unsigned char *p = (const unsigned char *)text.p, *end = p + text.n;
+	const unsigned char *p = (const unsigned char *)text.p, *end = p ? p + text.n : NULL;
 
 	while (p < end) {
 		unsigned char c = *p++;

@@ -288,16 +288,20 @@ http_client_free(struct http_client *client)
 		return;
 	if (client->depth > 0 || client->telling > 0)
 		die("http_client_free: called inside a callback of one of its fetches");
-	while (client->fetches)
-		fetch_destroy(client->fetches);
+	for (struct http_fetch *fetch = client->fetches, *next; fetch; fetch = next) {
+		next = fetch->next;
+		fetch_destroy(fetch);
+	}
 	while (client->spare_count > 0)
 		curl_easy_cleanup(client->spares[--client->spare_count]);
 	if (client->multi)
 		curl_multi_cleanup(client->multi);
 	if (client->share)
 		curl_share_cleanup(client->share);
-	while (client->sockets)
-		client_socket_free(client->sockets);
+	for (struct client_socket *s = client->sockets, *next; s; s = next) {
+		next = s->next;
+		client_socket_free(s);
+	}
 	timer_free(client->timer);
 	timer_free(client->settle);
 	free(client->ca_file);

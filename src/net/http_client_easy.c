@@ -27,7 +27,7 @@ on_curl_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	(void)purpose;
 	if (fd < 0)
 		fetch->no_descriptor = socket_error_is_ours(errno);
-	return fd < 0 ? CURL_SOCKET_BAD : fd;
+	return fd; /* -1 is libcurl's CURL_SOCKET_BAD, too */
 }
 
 /*
@@ -110,8 +110,7 @@ easy_set_transport(CURL *easy, const struct http_client *client)
 	        * Test: certificates_are_read_once. */
 	       SET(easy, CURLOPT_CAPATH, NULL) && SET(easy, CURLOPT_CAINFO, client->ca_file) &&
 	       SET(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
-	       SET(easy, CURLOPT_SHARE, client->share) &&
-	       SET(easy, CURLOPT_USERAGENT, "draft-thinker/" DT_VERSION);
+	       SET(easy, CURLOPT_SHARE, client->share);
 }
 
 static bool

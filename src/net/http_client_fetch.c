@@ -313,7 +313,8 @@ fetch_release(struct http_fetch *fetch)
 	client->depth++;
 	code = curl_easy_pause(fetch->easy, CURLPAUSE_CONT);
 	client->depth--;
-	if (code != CURLE_OK && !fetch->dead)
+	/* It says "bad argument" of a transfer that failed meanwhile, whose message is yet to be read. */
+	if (code != CURLE_OK && code != CURLE_BAD_FUNCTION_ARGUMENT && !fetch->dead)
 		fetch_on_done(fetch, code);
 }
 

@@ -386,7 +386,7 @@ on_owned_event(struct bufferevent *bev, short what, void *arg)
 	if (what == BEV_EVENT_CONNECTED)
 		return;
 	/* A client may close its half once it sent all; it still gets a reply that is complete. */
-	if ((what & BEV_EVENT_EOF) && conn->state == HTTP_CONN_FLUSH) {
+	if (what == (BEV_EVENT_READING | BEV_EVENT_EOF) && conn->state == HTTP_CONN_FLUSH) {
 		conn->eof = true;
 		bufferevent_enable(bev, EV_WRITE);
 		return;
@@ -467,16 +467,17 @@ conn_drop_page(struct http_conn *conn)
 {
 	struct evbuffer *output = bufferevent_get_output(conn->bev);
 	struct evbuffer_iovec line;
-	int status = 400;
+	uint64_t status = 400;
 
+	/* "HTTP/1.1 413 …" */
 	if (evbuffer_peek(output, -1, NULL, &line, 1) >= 1 && line.iov_len >= 12)
-		status = atoi((const char *)line.iov_base + 9);
+		bytes_to_u64((struct bytes){(const char *)line.iov_base + 9, 3}, 999, &status);
 	/* A plain bufferevent keeps its output's front frozen; a TLS one does not. */
 	evbuffer_unfreeze(output, 1);
 	evbuffer_drain(output, evbuffer_get_length(output));
 	if (!conn->tls)
 		evbuffer_freeze(output, 1);
-	return status >= 400 && status <= 599 ? status : 400;
+	return status >= 400 && status <= 599 ? (int)status : 400;
 }
 
 void

@@ -5,7 +5,7 @@
 
 #include "wire/sse_write.h"
 
-enum { DELIVER_HEADERS_MAX = 16 };
+enum { DELIVER_HEADERS_MAX = 24 };
 
 /* Header values that have to be composed; they must live until the headers are sent. */
 struct deliver_headers {
@@ -17,7 +17,7 @@ struct deliver_headers {
 static void
 headers_add(struct deliver_headers *headers, const char *name, const char *value)
 {
-	if (value)
+	if (value && headers->count < DELIVER_HEADERS_MAX)
 		headers->list[headers->count++] = (struct http_header){name, value};
 }
 
@@ -43,6 +43,8 @@ headers_fill(struct deliver_headers *headers, const struct deliver_facts *facts)
 	snprintf(headers->attempts, sizeof(headers->attempts), "%u", facts->attempts);
 	headers_add(headers, "x-gateway-attempts", headers->attempts);
 	headers_add(headers, "x-gateway-reasoning-effort", facts->reasoning_effort);
+	for (size_t i = 0; i < facts->passed_count; i++)
+		headers_add(headers, facts->passed[i].name, facts->passed[i].value);
 }
 
 void

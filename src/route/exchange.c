@@ -122,6 +122,7 @@ exchange_start_leg(struct exchange *x, enum cascade_leg role, size_t index)
 	        .model = model,
 	        .plan = x->plan,
 	        .stream = role == CASCADE_DRAFT || x->request.stream,
+	        .direct = x->pinned != NULL,
 	};
 	struct chat_rewrite rewrite = {
 	        .model = model->upstream_name,
@@ -244,18 +245,22 @@ exchange_fail_heavy(struct exchange *x)
 	struct leg *leg = x->legs[CASCADE_HEAVY];
 	const struct leg_failure *failure = leg ? leg_failure(leg) : &none;
 	struct api_error error;
+	struct buf body;
 
-	if (failure_to_error(failure, x->asked[CASCADE_HEAVY], &error)) {
+	buf_init(&body, 0);
+	failure_to_error(failure, x->asked[CASCADE_HEAVY], &error, &body);
+	if (body.n > 0) {
 		struct deliver_facts facts = exchange_facts(x);
 		struct http_call *call = x->call;
 
 		x->first_byte_us = exchange_now_us(x);
-		x->sent_bytes = failure->body.n;
+		x->sent_bytes = body.n;
 		exchange_finish(x, "error", error.status, error.type);
-		deliver_json(call, &facts, error.status, failure->body);
-		return;
+		deliver_json(call, &facts, error.status, buf_bytes(&body));
+	} else {
+		exchange_fail(x, &error);
 	}
-	exchange_fail(x, &error);
+	buf_fini(&body);
 }
 
 static void

@@ -16,8 +16,7 @@ struct deliver_facts
 exchange_facts(const struct exchange *x)
 {
 	bool judged = x->cascading && x->cascade.decision != DECISION_NONE;
-
-	return (struct deliver_facts){
+	struct deliver_facts facts = {
 	        .request_id = x->id,
 	        .decision = judged ? cascade_decision_name(x->cascade.decision) : NULL,
 	        .reason = judged ? x->cascade.reason : NULL,
@@ -28,6 +27,10 @@ exchange_facts(const struct exchange *x)
 	                x->request.reasoning_effort[0] ? x->request.reasoning_effort : NULL,
 	        .duration_us = worker_now_us(x->service->worker) - x->started_us,
 	};
+
+	if (x->legs[CASCADE_HEAVY])
+		facts.passed = leg_passed_headers(x->legs[CASCADE_HEAVY], &facts.passed_count);
+	return facts;
 }
 
 static void

@@ -1,11 +1,27 @@
 #include "route/failure.h"
 
-#include <string.h>
+#include <stdlib.h>
 
+#include "base/mem.h"
 #include "wire/json_scan.h"
 #include "wire/redact.h"
 
 enum { FAILURE_EXCERPT_MAX_BYTES = 2048 };
+
+void
+failure_redact(struct bytes text, const struct config_provider *provider, size_t max,
+               struct buf *out)
+{
+	const char **secrets = mem_array(provider->header_count + 2, sizeof(*secrets));
+	size_t count = 0;
+
+	if (provider->api_key)
+		secrets[count++] = provider->api_key;
+	for (size_t i = 0; i < provider->header_count; i++)
+		secrets[count++] = provider->headers[i].value;
+	redact(text, secrets, max, out);
+	free(secrets);
+}
 
 static bool
 is_json_object(struct bytes text)
@@ -25,7 +41,7 @@ failure_status_error(const struct leg_failure *failure, int status, const char *
 	struct buf excerpt;
 
 	buf_init(&excerpt, 0);
-	redact(failure->body, model->provider->api_key, FAILURE_EXCERPT_MAX_BYTES, &excerpt);
+	failure_redact(failure->body, model->provider, FAILURE_EXCERPT_MAX_BYTES, &excerpt);
 	if (excerpt.n > 0 && !excerpt.failed)
 		api_error_set(error, status, NULL, code, "The model server answered %d: %.*s",
 		              failure->status, (int)excerpt.n, excerpt.p);
@@ -35,53 +51,56 @@ failure_status_error(const struct leg_failure *failure, int status, const char *
 	buf_fini(&excerpt);
 }
 
-static bool
+static void
 failure_of_status(const struct leg_failure *failure, const struct config_model *model,
-                  struct api_error *error)
+                  struct api_error *error, struct buf *body)
 {
 	switch (failure->status) {
 	case 400:
 	case 413:
 	case 422:
 		failure_status_error(failure, failure->status, NULL, model, error);
-		return is_json_object(failure->body);
+		if (is_json_object(failure->body))
+			failure_redact(failure->body, model->provider, SIZE_MAX, body);
+		if (body->failed)
+			buf_reset(body);
+		break;
 	case 429:
 		failure_status_error(failure, 429, "rate_limit_exceeded", model, error);
 		error->retry_after_s = failure->retry_after_s;
-		return false;
-	default: failure_status_error(failure, 502, "upstream_status", model, error); return false;
+		break;
+	default: failure_status_error(failure, 502, "upstream_status", model, error); break;
 	}
 }
 
-bool
+void
 failure_to_error(const struct leg_failure *failure, const struct config_model *model,
-                 struct api_error *error)
+                 struct api_error *error, struct buf *body)
 {
 	switch (failure->kind) {
-	case LEG_STATUS: return failure_of_status(failure, model, error);
+	case LEG_STATUS: failure_of_status(failure, model, error, body); return;
 	case LEG_TIMEOUT:
 		api_error_set(error, 504, NULL, "upstream_timeout",
 		              "The model server timed out: %s.", failure->detail);
-		return false;
+		return;
 	case LEG_UNREACHABLE:
 		api_error_set(error, 502, NULL, "upstream_unreachable",
 		              "The model server could not be reached: %s.", failure->detail);
-		return false;
+		return;
 	case LEG_CUT:
 		api_error_set(error, 502, NULL, "upstream_truncated",
 		              "The model server's answer was cut short: %s.", failure->detail);
-		return false;
+		return;
 	case LEG_MALFORMED:
 	case LEG_ERROR:
 	case LEG_EMPTY:
 		api_error_set(error, 502, NULL,
 		              failure->kind == LEG_ERROR ? "upstream_error" : "upstream_malformed",
 		              "The model server's answer cannot be used: %s.", failure->detail);
-		return false;
+		return;
 	case LEG_FAILURE_NONE:
 	case LEG_FAULT: break;
 	}
 	api_error_set(error, 500, NULL, NULL, "The request could not be carried out: %s.",
 	              failure->detail[0] ? failure->detail : "out of memory");
-	return false;
 }

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "net/timer.h"
-#include "wire/redact.h"
+#include "route/failure.h"
 #include "wire/sse_reader.h"
 
 enum {
@@ -24,6 +24,18 @@ enum {
 	LEG_ERROR_MAX_BYTES = 256 * 1024, /* the body of an error status; the rest is not kept */
 	LEG_LINGER_MS = 1000,             /* for the bytes after [DONE] */
 };
+
+enum { LEG_PASSED_VALUE_MAX = 64 };
+
+/* What passes of a direct call's response head; everything else stays here. */
+static const char *const passed_names[] = {
+        "openai-processing-ms",         "x-ratelimit-limit-requests",
+        "x-ratelimit-limit-tokens",     "x-ratelimit-remaining-requests",
+        "x-ratelimit-remaining-tokens", "x-ratelimit-reset-requests",
+        "x-ratelimit-reset-tokens",
+};
+
+enum { PASSED_COUNT = sizeof(passed_names) / sizeof(passed_names[0]) };
 
 struct leg {
 	struct service *service; /* borrowed */
@@ -36,8 +48,11 @@ struct leg {
 	struct timer *linger;     /* owned; made when needed */
 	struct buf body;          /* what we send; the fetch borrows it */
 
-	bool stream, reading_stream;
+	bool stream, reading_stream, direct;
 	int status;
+	struct http_header passed[PASSED_COUNT];
+	char passed_values[PASSED_COUNT][LEG_PASSED_VALUE_MAX];
+	size_t passed_count;
 	struct sse_reader reader;
 	struct chat_frame frame;
 	struct buf reply;                              /* a JSON answer, or an error's body */
@@ -175,8 +190,8 @@ leg_fail_with_error(struct leg *leg, struct json_value error)
 		buf_add_text(&text, ": ");
 		json_string_decode(message, &text);
 	}
-	redact(buf_bytes(&text), leg->model->provider->api_key, sizeof(leg->failure.detail) - 1,
-	       &shown);
+	failure_redact(buf_bytes(&text), leg->model->provider, sizeof(leg->failure.detail) - 1,
+	               &shown);
 	buf_add(&shown, "", 1);
 	leg_fail(leg, LEG_ERROR, shown.failed ? "upstream sent an error in its answer" : shown.p);
 	buf_fini(&text);
@@ -231,7 +246,7 @@ static void
 leg_read_reply(struct leg *leg)
 {
 	if (leg->reply.failed)
-		leg_fail(leg, LEG_FAULT, "upstream's answer is too large");
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
 	else if (!chat_frame_read(&leg->frame, buf_bytes(&leg->reply)))
 		leg_fail(leg, LEG_MALFORMED, "upstream's answer is not a chat completion in JSON");
 	else if (leg->frame.error.kind > JSON_NULL)
@@ -264,6 +279,30 @@ retry_after_s(const char *value)
 	return then > now && then - now <= 86400 ? (unsigned)(then - now) : 0;
 }
 
+static bool
+is_printable(const char *text)
+{
+	for (; *text; text++) {
+		if ((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7E)
+			return false;
+	}
+	return true;
+}
+
+static void
+leg_keep_headers(struct leg *leg, struct http_fetch *fetch)
+{
+	for (size_t i = 0; i < PASSED_COUNT; i++) {
+		const char *value = http_fetch_header(fetch, passed_names[i]);
+		char *copy = leg->passed_values[leg->passed_count];
+
+		if (!value || strlen(value) >= LEG_PASSED_VALUE_MAX || !is_printable(value))
+			continue;
+		memcpy(copy, value, strlen(value) + 1);
+		leg->passed[leg->passed_count++] = (struct http_header){passed_names[i], copy};
+	}
+}
+
 static void
 on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 {
@@ -271,6 +310,8 @@ on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 	const char *type = http_fetch_header(fetch, "content-type");
 
 	leg->status = status;
+	if (leg->direct)
+		leg_keep_headers(leg, fetch);
 	if (status < 200 || status > 299) {
 		leg->failure.retry_after_s = retry_after_s(http_fetch_header(fetch, "retry-after"));
 		leg->reply.limit = LEG_ERROR_MAX_BYTES;
@@ -294,7 +335,7 @@ on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
 	}
 	buf_add_bytes(&leg->reply, piece);
 	if (leg->reply.failed && leg->status >= 200 && leg->status <= 299)
-		leg_fail(leg, LEG_FAULT, "upstream's answer is too large");
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
 }
 
 static enum leg_failure_kind
@@ -386,6 +427,7 @@ leg_start(struct service *service, const struct leg_spec *spec, const struct leg
 	leg->events = *events;
 	leg->arg = arg;
 	leg->stream = spec->stream;
+	leg->direct = spec->direct;
 	leg->body = spec->body;
 	sse_reader_init(&leg->reader, LEG_EVENT_MAX_BYTES);
 	chat_frame_init(&leg->frame);
@@ -484,6 +526,13 @@ leg_failure_name(enum leg_failure_kind kind)
 	case LEG_FAULT: break;
 	}
 	return "fault";
+}
+
+const struct http_header *
+leg_passed_headers(const struct leg *leg, size_t *count)
+{
+	*count = leg->passed_count;
+	return leg->passed;
 }
 
 struct bytes

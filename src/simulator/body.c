@@ -23,8 +23,8 @@ sim_body_bool(struct json_value value, const char *param, bool *out, struct api_
 }
 
 bool
-sim_body_count(struct json_value value, const char *param, uint64_t low, uint64_t high, uint64_t *out,
-           struct api_error *error)
+sim_body_count(struct json_value value, const char *param, uint64_t low, uint64_t high,
+               uint64_t *out, struct api_error *error)
 {
 	uint64_t count;
 
@@ -42,7 +42,7 @@ sim_body_count(struct json_value value, const char *param, uint64_t low, uint64_
 
 bool
 sim_body_take(struct bytes body, const char *const *names, size_t count, struct json_value *values,
-             struct api_error *error)
+              struct api_error *error)
 {
 	struct json_member member;
 	struct json_value value;

@@ -10,8 +10,7 @@ enum { TOKENS_MAX = 262144 }; /* of all choices of one answer */
 
 /* Decides what a choice says and why it stops. False when there is no memory. */
 static bool
-choice_speak(struct sim_completion *c, struct sim_choice *choice,
-             const struct sim_request *request)
+choice_speak(struct sim_completion *c, struct sim_choice *choice, const struct sim_request *request)
 {
 	struct bytes prompt = buf_bytes(&c->prompt), stops[SIM_STOPS_MAX];
 	uint32_t tokens = c->plan.empty ? 0 : c->plan.tokens;
@@ -150,7 +149,8 @@ sim_completion_next(struct sim_completion *c, struct buf *out)
 		buf_add_text(out, "\n\n");
 		c->ended = true;
 	} else if (c->frames == c->plan.garbage && !c->garbage_sent) {
-		buf_add_text(out, "data: {\"id\":\"chatcmpl-\",\"choices\":[{\"index\":0,\"del\n\n");
+		buf_add_text(out,
+		             "data: {\"id\":\"chatcmpl-\",\"choices\":[{\"index\":0,\"del\n\n");
 		c->garbage_sent = true;
 	} else if (c->open > 0) {
 		completion_write_turn(c, out);

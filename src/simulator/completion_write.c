@@ -38,7 +38,7 @@ write_entry(const struct sim_completion *c, const struct sim_token *token,
 {
 	if (token->word != SIM_WORD_NONE) {
 		const struct sim_word *word =
-			sim_vocabulary_word(c->vocabulary, (unsigned)token->word);
+		        sim_vocabulary_word(c->vocabulary, (unsigned)token->word);
 
 		buf_add_bytes(out, word->head);
 		buf_add(out, logprob->text, logprob->n);
@@ -264,6 +264,7 @@ sim_completion_write_choice(const struct sim_completion *c, unsigned index, stru
 void
 sim_completion_write_error(struct buf *out)
 {
-	ADD(out, "{\"error\":{\"message\":\"The server had an error while processing your request.\","
-	         "\"type\":\"server_error\",\"param\":null,\"code\":null}}");
+	ADD(out,
+	    "{\"error\":{\"message\":\"The server had an error while processing your request.\","
+	    "\"type\":\"server_error\",\"param\":null,\"code\":null}}");
 }

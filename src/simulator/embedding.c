@@ -134,9 +134,9 @@ vector_add(float *vector, unsigned dimensions, struct bytes feature, float weigh
 static bool
 is_common(struct bytes word)
 {
-	static const char *const common[] = {"a",  "an", "and", "are", "be", "do",  "does", "for",
-	                                     "in", "is", "it",  "of",  "on", "or",  "please",
-	                                     "s",  "the", "to", "was", "what", "with"};
+	static const char *const common[] = {"a",      "an", "and", "are", "be",  "do",   "does",
+	                                     "for",    "in", "is",  "it",  "of",  "on",   "or",
+	                                     "please", "s",  "the", "to",  "was", "what", "with"};
 
 	for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++) {
 		if (bytes_is(word, common[i]))
@@ -216,13 +216,14 @@ static void
 write_base64(const unsigned char *p, size_t n, struct buf *out)
 {
 	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 	for (; n > 0; p += 3) {
 		uint32_t bits = (uint32_t)p[0] << 16 | (uint32_t)(n > 1 ? p[1] : 0) << 8 |
 		                (uint32_t)(n > 2 ? p[2] : 0);
 		char text[4] = {digits[bits >> 18], digits[bits >> 12 & 63],
-		                n > 1 ? digits[bits >> 6 & 63] : '=', n > 2 ? digits[bits & 63] : '='};
+		                n > 1 ? digits[bits >> 6 & 63] : '=',
+		                n > 2 ? digits[bits & 63] : '='};
 
 		buf_add(out, text, 4);
 		n -= n < 3 ? n : 3;

@@ -15,17 +15,17 @@
 enum {
 	DELAY_MAX_MS = 3600000,
 	FRAME_MAX = 1000000,
-	TEXT_MAX = 128, /* bytes of a mark quoted in a message */
+	TEXT_MAX = 128,  /* bytes of a mark quoted in a message */
 	MARKS_MAX = 512, /* bytes between brackets, so that a text full of them costs little */
-	LEVELS = 16,    /* of a token's entropy around the mean */
+	LEVELS = 16,     /* of a token's entropy around the mean */
 };
 
 enum mark_kind {
-	MARK_FLAG,     /* no value */
-	MARK_COUNT,    /* a whole number between low and high; without a value: low */
-	MARK_NUMBER,   /* a number between low and high */
+	MARK_FLAG,   /* no value */
+	MARK_COUNT,  /* a whole number between low and high; without a value: low */
+	MARK_NUMBER, /* a number between low and high */
 	MARK_DURATION,
-	MARK_WORD,     /* a short word, for finish */
+	MARK_WORD, /* a short word, for finish */
 };
 
 #define AT(member) offsetof(struct sim_plan, member)
@@ -37,24 +37,24 @@ static const struct mark {
 	double low, high;
 	const char *wants; /* for the message */
 } mark_table[] = {
-	{"tokens", MARK_COUNT, AT(tokens), 0, SIM_SPEECH_MAX, "a count up to 32768"},
-	{"entropy", MARK_NUMBER, AT(entropy), 0, SIM_ENTROPY_MAX, "bits between 0 and 7"},
-	{"uncertain", MARK_NUMBER, AT(uncertain), 0, 1, "a share between 0 and 1"},
-	{"delay", MARK_DURATION, AT(delay_ms), 0, DELAY_MAX_MS, "a duration up to 1h"},
-	{"first-byte", MARK_DURATION, AT(delay_ms), 0, DELAY_MAX_MS, "a duration up to 1h"},
-	{"tps", MARK_NUMBER, AT(tokens_per_s), 0, 1e6, "tokens per second, 0 for at once"},
-	{"cut", MARK_COUNT, AT(cut), 0, FRAME_MAX, "a count of frames"},
-	{"stall", MARK_COUNT, AT(stall), 0, FRAME_MAX, "a count of frames"},
-	{"garbage", MARK_COUNT, AT(garbage), 0, FRAME_MAX, "a count of frames"},
-	{"error200", MARK_COUNT, AT(error200), 0, FRAME_MAX, "a count of frames"},
-	{"retry-after", MARK_COUNT, AT(retry_after_s), 0, 86400, "seconds up to 86400"},
-	{"html502", MARK_FLAG, AT(html502), 0, 0, "no value"},
-	{"empty", MARK_FLAG, AT(empty), 0, 0, "no value"},
-	{"no-logprobs", MARK_FLAG, AT(no_logprobs), 0, 0, "no value"},
-	{"no-done", MARK_FLAG, AT(no_done), 0, 0, "no value"},
-	{"refusal", MARK_FLAG, AT(refusal), 0, 0, "no value"},
-	{"tool", MARK_FLAG, AT(tool), 0, 0, "no value"},
-	{"finish", MARK_WORD, AT(finish), 0, 0, "a word such as content_filter"},
+        {"tokens", MARK_COUNT, AT(tokens), 0, SIM_SPEECH_MAX, "a count up to 32768"},
+        {"entropy", MARK_NUMBER, AT(entropy), 0, SIM_ENTROPY_MAX, "bits between 0 and 7"},
+        {"uncertain", MARK_NUMBER, AT(uncertain), 0, 1, "a share between 0 and 1"},
+        {"delay", MARK_DURATION, AT(delay_ms), 0, DELAY_MAX_MS, "a duration up to 1h"},
+        {"first-byte", MARK_DURATION, AT(delay_ms), 0, DELAY_MAX_MS, "a duration up to 1h"},
+        {"tps", MARK_NUMBER, AT(tokens_per_s), 0, 1e6, "tokens per second, 0 for at once"},
+        {"cut", MARK_COUNT, AT(cut), 0, FRAME_MAX, "a count of frames"},
+        {"stall", MARK_COUNT, AT(stall), 0, FRAME_MAX, "a count of frames"},
+        {"garbage", MARK_COUNT, AT(garbage), 0, FRAME_MAX, "a count of frames"},
+        {"error200", MARK_COUNT, AT(error200), 0, FRAME_MAX, "a count of frames"},
+        {"retry-after", MARK_COUNT, AT(retry_after_s), 0, 86400, "seconds up to 86400"},
+        {"html502", MARK_FLAG, AT(html502), 0, 0, "no value"},
+        {"empty", MARK_FLAG, AT(empty), 0, 0, "no value"},
+        {"no-logprobs", MARK_FLAG, AT(no_logprobs), 0, 0, "no value"},
+        {"no-done", MARK_FLAG, AT(no_done), 0, 0, "no value"},
+        {"refusal", MARK_FLAG, AT(refusal), 0, 0, "no value"},
+        {"tool", MARK_FLAG, AT(tool), 0, 0, "no value"},
+        {"finish", MARK_WORD, AT(finish), 0, 0, "a word such as content_filter"},
 };
 
 const char *
@@ -62,20 +62,25 @@ sim_plan_help(void)
 {
 	return "  tokens=N          length of the answer (64)\n"
 	       "  tps=N             tokens per second; 0: all at once (0)\n"
-	       "  delay=DURATION    wait before the first byte; first-byte=DURATION is the same (0)\n"
+	       "  delay=DURATION    wait before the first byte; first-byte=DURATION is the same "
+	       "(0)\n"
 	       "  entropy=BITS      mean entropy of a token; each has 0.5 to 1.5 times that (0.3)\n"
 	       "  entropy@7=BITS    the entropy of token 7; tokens count from 1\n"
 	       "  entropy@7+=BITS   the entropy of token 7 and of all after it\n"
-	       "  uncertain=SHARE   share of prompts with one token of 3.5 bits among the first ten;\n"
+	       "  uncertain=SHARE   share of prompts with one token of 3.5 bits among the first "
+	       "ten;\n"
 	       "                    prompts with words like maybe, opinion, poem always have one\n"
 	       "                    (0.25; 0 where an entropy is given)\n"
 	       "  status=CODE       answer with an error of that status, 400 to 599\n"
 	       "  retry-after=S     with that header; alone it means status=429\n"
-	       "  cut=N             close the connection after N frames (or half of the document);\n"
+	       "  cut=N             close the connection after N frames (or half of the "
+	       "document);\n"
 	       "                    0: before the head\n"
 	       "  stall=N           say nothing more after N frames, but keep the connection open\n"
-	       "  garbage=N         send a malformed frame after N frames (or a malformed document)\n"
-	       "  error200=N        send an error object after N frames, or instead of the document,\n"
+	       "  garbage=N         send a malformed frame after N frames (or a malformed "
+	       "document)\n"
+	       "  error200=N        send an error object after N frames, or instead of the "
+	       "document,\n"
 	       "                    with status 200\n"
 	       "  html502           answer with a proxy's HTML page\n"
 	       "  empty             answer without content\n"
@@ -90,14 +95,14 @@ void
 sim_plan_init(struct sim_plan *plan)
 {
 	*plan = (struct sim_plan){
-		.tokens = 64,
-		.entropy = 0.3,
-		.uncertain = -1,
-		.cut = SIM_NEVER,
-		.stall = SIM_NEVER,
-		.garbage = SIM_NEVER,
-		.error200 = SIM_NEVER,
-		.retry_after_s = SIM_NEVER,
+	        .tokens = 64,
+	        .entropy = 0.3,
+	        .uncertain = -1,
+	        .cut = SIM_NEVER,
+	        .stall = SIM_NEVER,
+	        .garbage = SIM_NEVER,
+	        .error200 = SIM_NEVER,
+	        .retry_after_s = SIM_NEVER,
 	};
 }
 
@@ -150,9 +155,7 @@ plan_set(struct sim_plan *plan, const struct mark *mark, struct bytes value)
 	bool yes = true;
 
 	switch (mark->kind) {
-	case MARK_FLAG:
-		memcpy(at, &yes, sizeof(yes));
-		return !value.p;
+	case MARK_FLAG: memcpy(at, &yes, sizeof(yes)); return !value.p;
 	case MARK_COUNT:
 		if (value.p && !bytes_to_u64(value, (uint64_t)mark->high, &count))
 			return false;
@@ -208,7 +211,8 @@ plan_apply_one(struct sim_plan *plan, struct bytes mark, char *error, size_t siz
 	}
 	if (name.n > 8 && memcmp(name.p, "entropy@", 8) == 0) {
 		if (!plan_set_point(plan, name, value))
-			return mark_bad(mark, "entropy@N=BITS or entropy@N+=BITS, at most 16 of them",
+			return mark_bad(mark,
+			                "entropy@N=BITS or entropy@N+=BITS, at most 16 of them",
 			                error, size);
 		return SIM_MARK_OK;
 	}
@@ -251,7 +255,7 @@ sim_plan_apply(struct sim_plan *plan, struct bytes marks, const char *model, cha
 		const char *comma = marks.n ? memchr(marks.p, ',', marks.n) : NULL;
 		size_t n = comma ? (size_t)(comma - marks.p) : marks.n;
 		enum sim_mark_result result =
-			plan_apply_one(&next, (struct bytes){marks.p, n}, error, size);
+		        plan_apply_one(&next, (struct bytes){marks.p, n}, error, size);
 
 		if (result != SIM_MARK_OK)
 			return result;
@@ -312,8 +316,8 @@ is_letter(char c)
 static bool
 smells_of_doubt(struct bytes prompt)
 {
-	static const char *const words[] = {"maybe",   "perhaps", "opinion", "opinions", "poem",
-	                                    "unsure",  "guess",   "probably"};
+	static const char *const words[] = {"maybe", "perhaps", "opinion", "opinions",
+	                                    "poem",  "unsure",  "guess",   "probably"};
 
 	for (size_t i = 0; i < prompt.n;) {
 		size_t begin = i;
@@ -344,7 +348,7 @@ sim_plan_add_doubt(struct sim_plan *plan, struct bytes prompt, uint64_t seed)
 	if (!smells_of_doubt(prompt) && sim_unit(bits) >= share)
 		return;
 	plan->points[plan->point_count++] = (struct sim_point){
-		.token = 3 + (uint32_t)(sim_mix(bits) % 7), .bits = SIM_DOUBT_BITS};
+	        .token = 3 + (uint32_t)(sim_mix(bits) % 7), .bits = SIM_DOUBT_BITS};
 }
 
 double

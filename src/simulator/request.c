@@ -6,7 +6,7 @@
 enum {
 	TOKENS_PER_MESSAGE = 4, /* what surrounds a message in OpenAI's chat format */
 	TOKENS_OF_REPLY = 3,    /* what begins the answer in it */
-	TOKENS_PER_PART = 85,   /* a content part that is not text: OpenAI's price of a small image */
+	TOKENS_PER_PART = 85, /* a content part that is not text: OpenAI's price of a small image */
 };
 
 void
@@ -57,7 +57,8 @@ read_content(struct sim_request *r, struct json_value content, struct api_error 
 			struct json_member member;
 
 			if (!json_enter(&scan, JSON_OBJECT))
-				return sim_body_wrong(error, "messages", "content parts that are objects");
+				return sim_body_wrong(error, "messages",
+				                      "content parts that are objects");
 			while (json_next_member(&scan, &member)) {
 				json_take(&scan, &value);
 				if (json_key_is(member.key, "text"))
@@ -72,7 +73,8 @@ read_content(struct sim_request *r, struct json_value content, struct api_error 
 			json_string_decode(text, &r->scratch);
 		}
 	} else if (!sim_body_is_absent(content)) {
-		return sim_body_wrong(error, "messages", "content that is a string or an array of parts");
+		return sim_body_wrong(error, "messages",
+		                      "content that is a string or an array of parts");
 	}
 	r->prompt_tokens += sim_speech_count(buf_bytes(&r->scratch));
 	return true;
@@ -183,16 +185,34 @@ read_stream_options(struct sim_request *r, struct json_value options, struct api
 }
 
 enum member {
-	MODEL, MESSAGES, STREAM, STREAM_OPTIONS, LOGPROBS, TOP_LOGPROBS, N, MAX_TOKENS,
-	MAX_COMPLETION_TOKENS, STOP, SEED, TOOLS, MEMBERS,
+	MODEL,
+	MESSAGES,
+	STREAM,
+	STREAM_OPTIONS,
+	LOGPROBS,
+	TOP_LOGPROBS,
+	N,
+	MAX_TOKENS,
+	MAX_COMPLETION_TOKENS,
+	STOP,
+	SEED,
+	TOOLS,
+	MEMBERS,
 };
 
 static const char *const member_names[MEMBERS] = {
-	[MODEL] = "model", [MESSAGES] = "messages", [STREAM] = "stream",
-	[STREAM_OPTIONS] = "stream_options", [LOGPROBS] = "logprobs",
-	[TOP_LOGPROBS] = "top_logprobs", [N] = "n", [MAX_TOKENS] = "max_tokens",
-	[MAX_COMPLETION_TOKENS] = "max_completion_tokens", [STOP] = "stop", [SEED] = "seed",
-	[TOOLS] = "tools",
+        [MODEL] = "model",
+        [MESSAGES] = "messages",
+        [STREAM] = "stream",
+        [STREAM_OPTIONS] = "stream_options",
+        [LOGPROBS] = "logprobs",
+        [TOP_LOGPROBS] = "top_logprobs",
+        [N] = "n",
+        [MAX_TOKENS] = "max_tokens",
+        [MAX_COMPLETION_TOKENS] = "max_completion_tokens",
+        [STOP] = "stop",
+        [SEED] = "seed",
+        [TOOLS] = "tools",
 };
 
 static bool
@@ -202,9 +222,10 @@ read_numbers(struct sim_request *r, const struct json_value *values, struct api_
 
 	if (!sim_body_count(values[N], "n", 1, SIM_CHOICES_MAX, &n, error) ||
 	    !sim_body_count(values[TOP_LOGPROBS], "top_logprobs", 0, 20, &top, error) ||
-	    !sim_body_count(values[MAX_TOKENS], "max_tokens", 1, INT64_MAX, &r->max_tokens, error) ||
+	    !sim_body_count(values[MAX_TOKENS], "max_tokens", 1, INT64_MAX, &r->max_tokens,
+	                    error) ||
 	    !sim_body_count(values[MAX_COMPLETION_TOKENS], "max_completion_tokens", 1, INT64_MAX,
-	                &r->max_tokens, error))
+	                    &r->max_tokens, error))
 		return false;
 	r->n = (unsigned)n;
 	r->top_logprobs = (unsigned)top;

@@ -18,16 +18,16 @@ enum {
 
 struct sim_session {
 	uint32_t magic;
-	struct simulator *simulator; /* borrowed */
-	struct http_call *call;      /* lent by the server until it is answered or gone */
-	struct timer *timer;         /* owned; NULL: never needed */
+	struct simulator *simulator;       /* borrowed */
+	struct http_call *call;            /* lent by the server until it is answered or gone */
+	struct timer *timer;               /* owned; NULL: never needed */
 	struct sim_completion *completion; /* owned; NULL: no chat */
-	struct buf out;              /* owned: a document, or frames not yet handed over */
-	char *path, *model;          /* owned; NULL unless they are logged */
+	struct buf out;                    /* owned: a document, or frames not yet handed over */
+	char *path, *model;                /* owned; NULL unless they are logged */
 	struct sim_plan plan;
-	uint64_t started_us;       /* when the request came */
-	uint64_t first_us;         /* when the first frame was due */
-	int status;                /* 0: no head was sent */
+	uint64_t started_us; /* when the request came */
+	uint64_t first_us;   /* when the first frame was due */
+	int status;          /* 0: no head was sent */
 	bool stream;
 	bool is_waiting; /* for a slow client */
 };
@@ -89,15 +89,15 @@ status_error(struct api_error *error, int status)
 		int status;
 		const char *type, *code, *message;
 	} rows[] = {
-		{400, "invalid_request_error", NULL, "The request was not understood."},
-		{401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided."},
-		{403, "invalid_request_error", "unsupported_country_region_territory",
-		 "Country, region, or territory not supported."},
-		{404, "invalid_request_error", "model_not_found",
-		 "The model does not exist or you do not have access to it."},
-		{429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."},
-		{503, "server_error", NULL,
-		 "The engine is currently overloaded, please try again later."},
+	        {400, "invalid_request_error", NULL, "The request was not understood."},
+	        {401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided."},
+	        {403, "invalid_request_error", "unsupported_country_region_territory",
+	         "Country, region, or territory not supported."},
+	        {404, "invalid_request_error", "model_not_found",
+	         "The model does not exist or you do not have access to it."},
+	        {429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."},
+	        {503, "server_error", NULL,
+	         "The engine is currently overloaded, please try again later."},
 	};
 
 	api_error_set(error, status, NULL, NULL, "%s",
@@ -159,39 +159,67 @@ session_begin(struct sim_session *s, const char *type)
 	http_reply_begin(s->call, 200, headers.list, headers.count);
 }
 
-/* Sends the document, or what the plan makes of it. */
+static void
+session_flush(struct sim_session *s)
+{
+	if (s->out.n > 0)
+		http_reply_write(s->call, buf_bytes(&s->out));
+	buf_reset(&s->out);
+}
+
+/* Ends an answer at a step that is no frame. */
+static void
+session_stop(struct sim_session *s, enum sim_step step)
+{
+	session_flush(s);
+	if (step == SIM_STEP_STALL)
+		return; /* until the client has had enough */
+	if (step == SIM_STEP_CUT) {
+		http_reply_abort(s->call);
+		session_finish(s, "cut");
+		return;
+	}
+	http_reply_end(s->call);
+	session_finish(s, "done");
+}
+
+/* Puts into `out` what is to be sent, and does it only now, so that tokens count as sent only then.
+ * False when there is no memory. */
+static bool
+session_make_document(struct sim_session *s)
+{
+	if (s->plan.error200 != SIM_NEVER) {
+		buf_reset(&s->out);
+		sim_completion_write_error(&s->out);
+	} else if (s->completion) {
+		sim_completion_write(s->completion, &s->out);
+	}
+	if (s->plan.garbage != SIM_NEVER)
+		s->out.n /= 2;
+	return !s->out.failed;
+}
+
+/* Sends a document, or as much of it as the plan says. */
 static void
 session_send_document(struct sim_session *s)
 {
-	struct bytes half;
+	const struct sim_plan *plan = &s->plan;
 
-	/* Made only now, so that tokens count as sent only when they are. */
-	if (s->completion)
-		sim_completion_write(s->completion, &s->out);
-	if (s->out.failed) {
-		session_reply_status(s, 500);
-		return;
-	}
-	half = (struct bytes){buf_bytes(&s->out).p, s->out.n / 2};
-	if (s->plan.cut == SIM_NEVER && s->plan.stall == SIM_NEVER) {
-		if (s->plan.error200 != SIM_NEVER) {
-			buf_reset(&s->out);
-			sim_completion_write_error(&s->out);
-		} else if (s->plan.garbage != SIM_NEVER) {
-			s->out.n = half.n;
+	if (plan->cut != 0 && plan->stall != 0) {
+		if (!session_make_document(s)) {
+			session_reply_status(s, 500);
+			return;
 		}
-		session_reply(s, 200, "application/json", buf_bytes(&s->out));
-		session_finish(s, "done");
-		return;
-	}
-	if (s->plan.cut != 0 && s->plan.stall != 0) {
+		if (plan->cut == SIM_NEVER && plan->stall == SIM_NEVER) {
+			session_reply(s, 200, "application/json", buf_bytes(&s->out));
+			session_finish(s, "done");
+			return;
+		}
 		session_begin(s, "application/json");
-		http_reply_write(s->call, half);
+		s->out.n /= 2;
+		session_flush(s);
 	}
-	if (s->plan.cut != SIM_NEVER) {
-		http_reply_abort(s->call);
-		session_finish(s, "cut");
-	}
+	session_stop(s, plan->cut != SIM_NEVER ? SIM_STEP_CUT : SIM_STEP_STALL);
 }
 
 /* How many frames are due after so many seconds: the role of each choice and its first token come
@@ -215,31 +243,7 @@ next_due_ms(const struct sim_session *s, double elapsed_s)
 	return wait_s > 0 ? (uint64_t)ceil(wait_s * 1000) : 0;
 }
 
-static void
-session_flush(struct sim_session *s)
-{
-	if (s->out.n > 0)
-		http_reply_write(s->call, buf_bytes(&s->out));
-	buf_reset(&s->out);
-}
-
 static struct timer *session_timer(struct sim_session *s);
-
-/* Ends a stream at a step that is no frame. */
-static void
-session_stop(struct sim_session *s, enum sim_step step)
-{
-	session_flush(s);
-	if (step == SIM_STEP_STALL)
-		return; /* until the client has had enough */
-	if (step == SIM_STEP_CUT) {
-		http_reply_abort(s->call);
-		session_finish(s, "cut");
-		return;
-	}
-	http_reply_end(s->call);
-	session_finish(s, "done");
-}
 
 /* Sends the frames that are due, as long as the client takes them. */
 static void

@@ -22,8 +22,8 @@ enum {
 };
 
 /* What goes wrong when only a rate is given. */
-static const char *const usual_faults[] = {"status=503", "status=429,retry-after=1", "cut=5",
-                                           "garbage=5",  "html502",                  "error200"};
+static const char *const usual_faults[] = {
+        "status=503", "status=429,retry-after=1", "cut=5", "garbage=5", "html502", "error200"};
 
 static const char *const usual_models[] = {"gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano",
                                            "text-embedding-3-small", "text-embedding-3-large"};
@@ -95,14 +95,14 @@ on_chat(struct simulator *s, struct http_call *call, struct api_error *error)
 		return;
 	sim_plan_add_doubt(&plan, buf_bytes(&s->text), s->seed);
 	completion = sim_completion_new(&(struct sim_completion_spec){
-		.request = request,
-		.plan = &plan,
-		.prompt = buf_bytes(&s->text),
-		.vocabulary = s->vocabulary,
-		.distributions = s->distributions,
-		.seed = s->seed,
-		.serial = s->serial,
-		.created_s = clock_wall_ms() / 1000,
+	        .request = request,
+	        .plan = &plan,
+	        .prompt = buf_bytes(&s->text),
+	        .vocabulary = s->vocabulary,
+	        .distributions = s->distributions,
+	        .seed = s->seed,
+	        .serial = s->serial,
+	        .created_s = clock_wall_ms() / 1000,
 	});
 	if (!completion) {
 		api_error_set(error, 500, NULL, NULL, "There is no memory for this answer.");
@@ -200,11 +200,9 @@ static const struct endpoint {
 	void (*handle)(struct simulator *s, struct http_call *call, struct api_error *error);
 	bool is_open; /* needs no key */
 } endpoints[] = {
-	{"/chat/completions", true, on_chat, false},
-	{"/embeddings", true, on_embeddings, false},
-	{"/models", false, on_models, false},
-	{"/models/", false, on_model, false},
-	{"/health", false, on_health, true},
+        {"/chat/completions", true, on_chat, false}, {"/embeddings", true, on_embeddings, false},
+        {"/models", false, on_models, false},        {"/models/", false, on_model, false},
+        {"/health", false, on_health, true},
 };
 
 static const struct endpoint *
@@ -368,10 +366,10 @@ simulator_new(struct worker *worker, const struct simulator_options *options, ch
               size_t size)
 {
 	const struct http_server_options server = {
-		.max_head_bytes = HEAD_MAX_BYTES,
-		.max_body_bytes = BODY_MAX_BYTES,
-		.read_timeout_ms = READ_TIMEOUT_MS,
-		.write_timeout_ms = WRITE_TIMEOUT_MS,
+	        .max_head_bytes = HEAD_MAX_BYTES,
+	        .max_body_bytes = BODY_MAX_BYTES,
+	        .read_timeout_ms = READ_TIMEOUT_MS,
+	        .write_timeout_ms = WRITE_TIMEOUT_MS,
 	};
 	struct simulator *s = mem_new(sizeof(*s));
 	uint16_t port = options->port;
@@ -388,8 +386,7 @@ simulator_new(struct worker *worker, const struct simulator_options *options, ch
 	if (simulator_read_plans(s, options, error, size) &&
 	    simulator_read_faults(s, options, error, size) &&
 	    (s->server = http_server_new(worker, &server, on_request, s, error, size)) &&
-	    http_server_listen(s->server, options->host ? options->host : "", &port, error,
-	                       size))
+	    http_server_listen(s->server, options->host ? options->host : "", &port, error, size))
 		return s;
 	simulator_free(s);
 	return NULL;

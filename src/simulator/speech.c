@@ -9,8 +9,8 @@ enum { ECHO_WORDS = 12, ECHO_BYTES = 24, FRAGMENT_BYTES = 6 };
 
 /* Sentences by the parts they are made of: the letters are those of part_of_letter(). */
 static const char *const sentences[] = {
-	"ONVDN.",      "OANVDNPDN.", "ONVDAN,LDNVDN.", "OAN,PDAN,VDN.",
-	"ONRVDANPDN.", "ONVDN,LDANVDNR.", "ONPDNVDAN.",
+        "ONVDN.",      "OANVDNPDN.",      "ONVDAN,LDNVDN.", "OAN,PDAN,VDN.",
+        "ONRVDANPDN.", "ONVDN,LDANVDNR.", "ONPDNVDAN.",
 };
 
 static enum sim_part
@@ -62,7 +62,7 @@ speech_add_text(struct sim_speech *speech, const struct sim_vocabulary *v, struc
 		speech_add_word(speech, v, (unsigned)word);
 	else
 		speech->tokens[speech->count++] =
-			(struct sim_token){text.p, (uint32_t)text.n, SIM_WORD_NONE};
+		        (struct sim_token){text.p, (uint32_t)text.n, SIM_WORD_NONE};
 }
 
 static void
@@ -151,7 +151,8 @@ sim_speech_answer(struct sim_speech *speech, const struct sim_vocabulary *v, uin
 			break;
 		}
 		if (*letter == '\0')
-			letter = sentences[(bits >> 32) % (sizeof(sentences) / sizeof(sentences[0]))];
+			letter = sentences[(bits >> 32) %
+			                   (sizeof(sentences) / sizeof(sentences[0]))];
 		if (last || *letter == '.')
 			speech_add_literal(speech, v, ".");
 		else if (*letter == ',')
@@ -187,7 +188,7 @@ sim_speech_fragments(struct sim_speech *speech, struct bytes text)
 		size_t n = prefix_length(text, FRAGMENT_BYTES);
 
 		speech->tokens[speech->count++] =
-			(struct sim_token){text.p, (uint32_t)n, SIM_WORD_NONE};
+		        (struct sim_token){text.p, (uint32_t)n, SIM_WORD_NONE};
 		text = (struct bytes){text.p + n, text.n - n};
 	}
 	return true;
@@ -210,7 +211,8 @@ speech_cut(struct sim_speech *speech, size_t bytes)
 		struct sim_token *token = &speech->tokens[i];
 
 		if (token->n > bytes) {
-			token->n = (uint32_t)prefix_length((struct bytes){token->p, token->n}, bytes);
+			token->n =
+			        (uint32_t)prefix_length((struct bytes){token->p, token->n}, bytes);
 			token->word = SIM_WORD_NONE;
 			bytes = token->n;
 			if (token->n == 0)
@@ -261,7 +263,7 @@ uint64_t
 sim_speech_count(struct bytes text)
 {
 	static const uint8_t bytes_per_token[] = {
-		[LETTER_WORD] = 8, [LETTER_DIGIT] = 3, [LETTER_WIDE] = 3, [LETTER_MARK] = 1};
+	        [LETTER_WORD] = 8, [LETTER_DIGIT] = 3, [LETTER_WIDE] = 3, [LETTER_MARK] = 1};
 	uint64_t count = 0;
 
 	for (size_t i = 0; i < text.n;) {
@@ -271,7 +273,8 @@ sim_speech_count(struct bytes text)
 		while (i < text.n && letter_of((unsigned char)text.p[i]) == letter)
 			i++;
 		if (letter != LETTER_SPACE)
-			count += (i - begin + bytes_per_token[letter] - 1) / bytes_per_token[letter];
+			count +=
+			        (i - begin + bytes_per_token[letter] - 1) / bytes_per_token[letter];
 	}
 	return count;
 }

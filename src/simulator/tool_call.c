@@ -25,8 +25,8 @@ value_of_schema(json_t *schema, struct bytes prompt)
 {
 	static const struct {
 		const char *type, *value;
-	} simple[] = {{"integer", "1"}, {"number", "1.5"},  {"boolean", "true"},
-	              {"array", "[]"},  {"object", "{}"},   {"null", "null"}};
+	} simple[] = {{"integer", "1"}, {"number", "1.5"}, {"boolean", "true"},
+	              {"array", "[]"},  {"object", "{}"},  {"null", "null"}};
 	json_t *first = json_array_get(json_object_get(schema, "enum"), 0);
 	const char *type = json_string_value(json_object_get(schema, "type"));
 
@@ -42,8 +42,7 @@ value_of_schema(json_t *schema, struct bytes prompt)
 static json_t *
 arguments_of_function(json_t *function, struct bytes prompt)
 {
-	json_t *properties =
-		json_object_get(json_object_get(function, "parameters"), "properties");
+	json_t *properties = json_object_get(json_object_get(function, "parameters"), "properties");
 	json_t *arguments = json_object(), *schema;
 	const char *key;
 
@@ -56,8 +55,7 @@ arguments_of_function(json_t *function, struct bytes prompt)
 }
 
 bool
-sim_tool_call_make(struct bytes tools, struct bytes prompt, struct buf *name,
-                   struct buf *arguments)
+sim_tool_call_make(struct bytes tools, struct bytes prompt, struct buf *name, struct buf *arguments)
 {
 	json_t *document = json_loadb(tools.p, tools.n, JSON_ALLOW_NUL, NULL), *function = NULL;
 	json_t *made, *tool;

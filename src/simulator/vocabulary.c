@@ -8,59 +8,61 @@
 
 static const char *const openers[] = {" The", " Every",   " Each", " This",
                                       " One", " Another", " That", " Our"};
-static const char *const determiners[] = {" the",  " every", " each",    " this", " that",
-                                          " one",  " our",   " another", " its",  " any",
-                                          " some", " no"};
+static const char *const determiners[] = {" the", " every",   " each", " this", " that", " one",
+                                          " our", " another", " its",  " any",  " some", " no"};
 static const char *const adjectives[] = {
-	" small",  " large",  " simple",  " careful", " quiet", " early",   " late",   " clear",
-	" plain",  " bright", " honest",  " patient", " quick", " slow",    " steady", " naïve",
-	" modern", " old",    " new",     " common",  " rare",  " precise", " rough",  " warm",
-	" cold",   " local",  " distant", " green",   " long",  " short",   " wide",   " narrow",
+        " small",  " large",  " simple",  " careful", " quiet", " early",   " late",   " clear",
+        " plain",  " bright", " honest",  " patient", " quick", " slow",    " steady", " naïve",
+        " modern", " old",    " new",     " common",  " rare",  " precise", " rough",  " warm",
+        " cold",   " local",  " distant", " green",   " long",  " short",   " wide",   " narrow",
 };
 static const char *const nouns[] = {
-	" answer",  " question",   " river",   " city",    " garden",  " teacher",  " engine",
-	" model",   " letter",     " machine", " library", " journey", " mountain", " bridge",
-	" market",  " signal",     " method",  " result",  " reason",  " example",  " problem",
-	" theory",  " experiment", " café",    " window",  " harbour", " morning",  " student",
-	" network", " record",     " system",  " story",   " island",  " kitchen",  " village",
-	" weather", " measure",    " pattern", " language", " number", " sentence", " painter",
-	" doctor",  " farmer",     " sailor",  " compass", " map",     " clock",
+        " answer",  " question",   " river",   " city",     " garden",  " teacher",  " engine",
+        " model",   " letter",     " machine", " library",  " journey", " mountain", " bridge",
+        " market",  " signal",     " method",  " result",   " reason",  " example",  " problem",
+        " theory",  " experiment", " café",    " window",   " harbour", " morning",  " student",
+        " network", " record",     " system",  " story",    " island",  " kitchen",  " village",
+        " weather", " measure",    " pattern", " language", " number",  " sentence", " painter",
+        " doctor",  " farmer",     " sailor",  " compass",  " map",     " clock",
 };
 static const char *const verbs[] = {
-	" follows",  " explains", " keeps",   " changes",  " finds",   " shows",    " carries",
-	" supports", " reaches",  " holds",   " improves", " needs",   " describes", " joins",
-	" leaves",   " moves",    " opens",   " protects", " repeats", " teaches",  " watches",
-	" builds",   " compares", " defines", " gathers",  " guides",  " limits",   " answers",
-	" measures", " names",    " offers",  " remembers",
+        " follows",  " explains", " keeps",   " changes",   " finds",   " shows",     " carries",
+        " supports", " reaches",  " holds",   " improves",  " needs",   " describes", " joins",
+        " leaves",   " moves",    " opens",   " protects",  " repeats", " teaches",   " watches",
+        " builds",   " compares", " defines", " gathers",   " guides",  " limits",    " answers",
+        " measures", " names",    " offers",  " remembers",
 };
 static const char *const prepositions[] = {" in",     " near",   " under", " behind",
                                            " beyond", " across", " with",  " without",
                                            " around", " from",   " for",   " through"};
-static const char *const adverbs[] = {" often",  " slowly",  " quietly", " clearly", " rarely",
-                                      " always", " usually", " nearly",  " simply",  " calmly",
-                                      " again",  " soon"};
+static const char *const adverbs[] = {" often",  " slowly", " quietly", " clearly",
+                                      " rarely", " always", " usually", " nearly",
+                                      " simply", " calmly", " again",   " soon"};
 static const char *const links[] = {" and", " but", " while", " because", " so", " although"};
 static const char *const marks[] = {".", ",", ":", "!", "?", "\n", ";", " —", "\"", " ✓"};
 static const char *const fixed[] = {
-	"You",   " asked",  "I",     "'m",    " sorry", " cannot", " help",  " is",     " are",
-	" was",  " were",   " be",   " has",  " have",  " had",    " will",  " would",  " can",
-	" could", " may",   " to",   " of",   " on",    " at",     " by",    " as",     " it",
-	" he",   " she",    " they", " we",   " you",   " who",    " what",  " when",   " where",
-	" why",  " how",    " not",  " yes",  " more",  " less",   " most",  " than",   " then",
-	" if",   " or",     " a",    " an",   " I",
+        "You",    " asked", "I",     "'m",   " sorry", " cannot", " help", " is",    " are",
+        " was",   " were",  " be",   " has", " have",  " had",    " will", " would", " can",
+        " could", " may",   " to",   " of",  " on",    " at",     " by",   " as",    " it",
+        " he",    " she",   " they", " we",  " you",   " who",    " what", " when",  " where",
+        " why",   " how",   " not",  " yes", " more",  " less",   " most", " than",  " then",
+        " if",    " or",    " a",    " an",  " I",
 };
 
-#define PART(words) {words, sizeof(words) / sizeof((words)[0])}
+#define PART(words)                                                                                \
+	{                                                                                          \
+		words, sizeof(words) / sizeof((words)[0])                                          \
+	}
 
 static const struct {
 	const char *const *words;
 	size_t count;
 } parts[SIM_PART_COUNT] = {
-	[SIM_PART_OPENER] = PART(openers),           [SIM_PART_DETERMINER] = PART(determiners),
-	[SIM_PART_ADJECTIVE] = PART(adjectives),     [SIM_PART_NOUN] = PART(nouns),
-	[SIM_PART_VERB] = PART(verbs),               [SIM_PART_PREPOSITION] = PART(prepositions),
-	[SIM_PART_ADVERB] = PART(adverbs),           [SIM_PART_LINK] = PART(links),
-	[SIM_PART_MARK] = PART(marks),               [SIM_PART_FIXED] = PART(fixed),
+        [SIM_PART_OPENER] = PART(openers),       [SIM_PART_DETERMINER] = PART(determiners),
+        [SIM_PART_ADJECTIVE] = PART(adjectives), [SIM_PART_NOUN] = PART(nouns),
+        [SIM_PART_VERB] = PART(verbs),           [SIM_PART_PREPOSITION] = PART(prepositions),
+        [SIM_PART_ADVERB] = PART(adverbs),       [SIM_PART_LINK] = PART(links),
+        [SIM_PART_MARK] = PART(marks),           [SIM_PART_FIXED] = PART(fixed),
 };
 
 enum { SLOTS = 1024 }; /* of the index by text: a power of two, several times the words */

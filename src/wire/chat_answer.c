@@ -372,7 +372,7 @@ call_compare(const void *a, const void *b)
 static void
 calls_write(const struct answer_choice *choice, struct buf *out)
 {
-	const struct answer_call *order[ANSWER_TOOL_CALLS_MAX];
+	const struct answer_call *order[ANSWER_TOOL_CALLS_MAX] = {NULL};
 
 	if (choice->call_count == 0)
 		return;
@@ -445,7 +445,7 @@ choice_compare(const void *a, const void *b)
 static void
 choices_write(const struct chat_answer *answer, struct buf *out)
 {
-	const struct answer_choice *order[CHAT_CHOICES_MAX];
+	const struct answer_choice *order[CHAT_CHOICES_MAX] = {NULL};
 
 	for (size_t i = 0; i < answer->choice_count; i++)
 		order[i] = &answer->choices[i];

@@ -309,7 +309,7 @@ chat_request_read(struct chat_request *request, struct bytes body, struct api_er
 	struct reader r = {.request = request, .error = error};
 	bool is_object, fine = true;
 
-	*request = (struct chat_request){.n = 1};
+	*request = (struct chat_request){.body = body, .n = 1};
 	error->status = 0;
 	json_scan_init(&r.scan, body);
 	is_object = json_walk_enter(&r.walk, &r.scan, &request->object);
@@ -336,6 +336,18 @@ write_stream_options(const struct chat_request *request, struct buf *out)
 		json_splice(out, &request->stream_options, &change, 1);
 	else
 		buf_add_text(out, "{\"include_usage\":true}");
+}
+
+/* The object with its changes, and the white space around it as it stands. */
+static void
+write_around(const struct chat_request *request, const struct json_change *changes, size_t n,
+             struct buf *out)
+{
+	const char *end = request->object.close + 1;
+
+	buf_add(out, request->body.p, (size_t)(request->object.open - request->body.p));
+	json_splice(out, &request->object, changes, n);
+	buf_add(out, end, (size_t)(request->body.p + request->body.n - end));
 }
 
 void
@@ -375,7 +387,7 @@ chat_request_write(const struct chat_request *request, const struct chat_rewrite
 	if (model.failed || options.failed)
 		out->failed = true;
 	else
-		json_splice(out, &request->object, changes, n);
+		write_around(request, changes, n, out);
 	buf_fini(&model);
 	buf_fini(&options);
 }

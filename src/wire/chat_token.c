@@ -262,7 +262,7 @@ sampled_judge(struct chat_token *token, const struct candidate *candidate)
 {
 	double distance, best;
 
-	if (candidate->text.kind == JSON_NONE || candidate->text.n != token->text.n ||
+	if (!candidate->text.p || !token->text.p || candidate->text.n != token->text.n ||
 	    memcmp(candidate->text.p, token->text.p, token->text.n) != 0)
 		return;
 	if (token->sampled >= 0 && token->top[token->sampled] == token->logprob)

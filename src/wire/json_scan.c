@@ -70,7 +70,8 @@ unexpected(struct json_scan *s, const char *p)
 static inline const char *
 pass_space(const char *p, const char *end)
 {
-	while (p < end && (class_of(*p) & CLASS_SPACE))
+	/* Mostly there is none. */
+	while (p < end && (unsigned char)*p <= ' ' && (class_of(*p) & CLASS_SPACE))
 		p++;
 	return p;
 }
@@ -376,14 +377,13 @@ json_enter(struct json_scan *s, enum json_kind kind)
 	return true;
 }
 
-static bool
+static void
 leave(struct json_scan *s, const char *closing)
 {
 	s->last = s->p;
 	s->p = closing + 1;
 	s->fresh = false;
 	pop(s);
-	return false;
 }
 
 /*

@@ -193,7 +193,7 @@ exponent_at(const char *p, const char *end)
 bool
 json_to_u64(struct json_value value, uint64_t max, uint64_t *out)
 {
-	const char *p = value.p, *end = value.p + value.n, *mantissa_end = p;
+	const char *p = value.p, *end = value.p + value.n, *mantissa_end;
 	bool negative;
 	int64_t power = 0; /* of ten, of the digit that comes next */
 	uint64_t total = 0;

@@ -39,12 +39,16 @@ word_length(const char *p, const char *end)
 
 /* How many bytes at p are secret; 0: none. `start` tells whether a word begins here. */
 static size_t
-secret_length(const char *p, const char *end, bool start, bool after_bearer, struct bytes key)
+secret_length(const char *p, const char *end, bool start, bool after_bearer,
+              const char *const *keys)
 {
 	size_t n;
 
-	if (key.n >= 4 && (size_t)(end - p) >= key.n && memcmp(p, key.p, key.n) == 0)
-		return key.n;
+	for (; *keys; keys++) {
+		n = strlen(*keys);
+		if (n >= 4 && (size_t)(end - p) >= n && memcmp(p, *keys, n) == 0)
+			return n;
+	}
 	if (!start)
 		return 0;
 	n = word_length(p, end);
@@ -52,14 +56,14 @@ secret_length(const char *p, const char *end, bool start, bool after_bearer, str
 }
 
 void
-redact(struct bytes text, const char *key, size_t max, struct buf *out)
+redact(struct bytes text, const char *const *keys, size_t max, struct buf *out)
 {
 	const char *p = text.p, *end = text.p + text.n;
 	size_t first = out->n;
 	bool start = true, after_bearer = false;
 
 	while (p < end && out->n - first < max) {
-		size_t n = secret_length(p, end, start, after_bearer, bytes_of(key));
+		size_t n = secret_length(p, end, start, after_bearer, keys);
 
 		if (n > 0) {
 			buf_add_text(out, "[redacted]");
@@ -70,11 +74,7 @@ redact(struct bytes text, const char *key, size_t max, struct buf *out)
 		if (start && (n = word_length(p, end)) > 0)
 			after_bearer = n == 6 && strncasecmp(p, "bearer", 6) == 0;
 		start = !is_word(*p);
-		if ((unsigned char)*p < 0x20 || *p == 0x7F)
-			buf_add(out, " ", 1);
-		else
-			buf_add(out, p, 1);
-		p++;
+		buf_add(out, p++, 1);
 	}
 	/* "[redacted]" may have gone past the limit. */
 	if (out->n - first > max)

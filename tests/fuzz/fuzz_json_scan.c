@@ -44,11 +44,10 @@ require(bool holds)
 static bool
 is_meant_difference(const json_error_t *error)
 {
-	switch (json_error_code(error)) {
-	case json_error_numeric_overflow:
-	case json_error_null_byte_in_key: return true;
-	default: return strncmp(error->text, "invalid Unicode", strlen("invalid Unicode")) == 0;
-	}
+	enum json_error_code code = json_error_code(error);
+
+	return code == json_error_numeric_overflow || code == json_error_null_byte_in_key ||
+	       strncmp(error->text, "invalid Unicode", strlen("invalid Unicode")) == 0;
 }
 
 static void

@@ -105,27 +105,27 @@ def test_an_empty_file_is_the_defaults(check, text):
 @pytest.mark.parametrize(
     "old, new, line, path",
     [
-        ("  threshold: 2.0", "  treshold: 2.0", 16, "entropy.treshold"),
-        ("  threshold: 2.0", "  threshold: 2.0\n  threshold: 3.0", 17, "entropy.threshold"),
-        ("  threshold: 2.0", "  threshold: high", 16, "entropy.threshold"),
-        ("  threshold: 2.0", "  threshold: -1", 16, "entropy.threshold"),
-        ("  threshold: 2.0", "  threshold: .nan", 16, "entropy.threshold"),
-        ("  threshold: 2.0", "  threshold: [2.0]", 16, "entropy.threshold"),
-        ("  threshold: 2.0", "  threshold: {a: 1}", 16, "entropy.threshold"),
-        ("  threshold: 2.0", "  window_size: 0", 16, "entropy.window_size"),
-        ("  threshold: 2.0", "  window_size: 1.5", 16, "entropy.window_size"),
-        ("  threshold: 2.0", "  window_size: -3", 16, "entropy.window_size"),
-        ("  threshold: 2.0", "  early_exit_count: -1", 16, "entropy.early_exit_count"),
-        ("  threshold: 2.0", "  top_logprobs: 0", 16, "entropy.top_logprobs"),
-        ("  threshold: 2.0", "  top_logprobs: 21", 16, "entropy.top_logprobs"),
-        ("  threshold: 2.0", "  tail: sometimes", 16, "entropy.tail"),
-        ("  threshold: 2.0", "  rule: nonsense", 16, "entropy.rule"),
-        ("  threshold: 2.0", "  on_unscorable: maybe", 16, "entropy.on_unscorable"),
-        ("  threshold: 2.0", "  threshold: 2.0\nstream: {mode: sideways}", 17, "stream.mode"),
-        ("  threshold: 2.0", "  threshold: 2.0\nmetrics: {enabled: 7}", 17, "metrics.enabled"),
-        ("  threshold: 2.0", "  threshold: 2.0\nmetrics: {path: no-slash}", 17, "metrics.path"),
-        ("  threshold: 2.0", "  threshold: 2.0\nnonsense: 1", 17, "nonsense"),
-        ("  threshold: 2.0", "  threshold: 2.0\nunknown_model: perhaps", 17, "unknown_model"),
+        ("  threshold: 2.0", "  treshold: 2.0", 15, "entropy.treshold"),
+        ("  threshold: 2.0", "  threshold: 2.0\n  threshold: 3.0", 16, "entropy.threshold"),
+        ("  threshold: 2.0", "  threshold: high", 15, "entropy.threshold"),
+        ("  threshold: 2.0", "  threshold: -1", 15, "entropy.threshold"),
+        ("  threshold: 2.0", "  threshold: .nan", 15, "entropy.threshold"),
+        ("  threshold: 2.0", "  threshold: [2.0]", 15, "entropy.threshold"),
+        ("  threshold: 2.0", "  threshold: {a: 1}", 15, "entropy.threshold"),
+        ("  threshold: 2.0", "  window_size: 0", 15, "entropy.window_size"),
+        ("  threshold: 2.0", "  window_size: 1.5", 15, "entropy.window_size"),
+        ("  threshold: 2.0", "  window_size: -3", 15, "entropy.window_size"),
+        ("  threshold: 2.0", "  early_exit_count: -1", 15, "entropy.early_exit_count"),
+        ("  threshold: 2.0", "  top_logprobs: 0", 15, "entropy.top_logprobs"),
+        ("  threshold: 2.0", "  top_logprobs: 21", 15, "entropy.top_logprobs"),
+        ("  threshold: 2.0", "  tail: sometimes", 15, "entropy.tail"),
+        ("  threshold: 2.0", "  rule: nonsense", 15, "entropy.rule"),
+        ("  threshold: 2.0", "  on_unscorable: maybe", 15, "entropy.on_unscorable"),
+        ("  threshold: 2.0", "  threshold: 2.0\nstream: {mode: sideways}", 16, "stream.mode"),
+        ("  threshold: 2.0", "  threshold: 2.0\nmetrics: {enabled: 7}", 16, "metrics.enabled"),
+        ("  threshold: 2.0", "  threshold: 2.0\nmetrics: {path: no-slash}", 16, "metrics.path"),
+        ("  threshold: 2.0", "  threshold: 2.0\nnonsense: 1", 16, "nonsense"),
+        ("  threshold: 2.0", "  threshold: 2.0\nunknown_model: perhaps", 16, "unknown_model"),
         ("listen: [127.0.0.1:0]", "listen: [127.0.0.1:0]\n  workers: many", 3, "server.workers"),
         ("listen: [127.0.0.1:0]", "listen: [127.0.0.1:0]\n  drain_timeout: 10 parsecs", 3, "server.drain_timeout"),
         ("listen: [127.0.0.1:0]", "listen: [127.0.0.1:0]\n  drain_timeout: -1", 3, "server.drain_timeout"),
@@ -138,7 +138,7 @@ def test_an_empty_file_is_the_defaults(check, text):
         ("base_url: http://127.0.0.1:9/v1", "base_url: nonsense", 5, "providers.cheap.base_url"),
         ("base_url: http://127.0.0.1:9/v1", "base_url: 17", 5, "providers.cheap.base_url"),
         ("base_url: http://127.0.0.1:9/v1", "base_url: http://127.0.0.1:9/v1\n    retries: lots", 6, "providers.cheap.retries"),
-        ("base_url: http://127.0.0.1:9/v1", "base_url: http://127.0.0.1:9/v1\n    headers: {\"X A\": b}", 6, "providers.cheap.headers.X A"),
+        ("base_url: http://127.0.0.1:9/v1", "base_url: http://127.0.0.1:9/v1\n    headers: {\"X(A)\": b}", 6, "providers.cheap.headers.X"),
         ("small: {provider: cheap, model: small-1}", "small: {provider: nobody, model: small-1}", 8, "models.small.provider"),
         ("small: {provider: cheap, model: small-1}", "small: {provider: cheap, model: small-1, colour: red}", 8, "models.small.colour"),
         ("small: {provider: cheap, model: small-1}", "small: {provider: cheap, model: small-1, capabilities: [flying]}", 8, "models.small.capabilities"),
@@ -150,8 +150,9 @@ def test_an_empty_file_is_the_defaults(check, text):
 def test_a_fault_is_named_with_file_line_and_key_path(check, old, new, line, path):
     assert old in LONG
     result = check(LONG.replace(old, new, 1))
-    if path in ("models.small.capabilities", "server.listen"):
-        # A list's faults may be named with their place in it.
+    if path in ("models.small.capabilities", "server.listen", "providers.cheap.headers.X"):
+        # A list's faults may be named with their place in it, and a header's name may be cut short, for who
+        # forgets a colon could have put a secret there.
         assert result.status == 1
         assert any(text.startswith(f"c.yaml:{line}: {path}") for text in result.lines), result.lines
     else:
@@ -162,9 +163,9 @@ def test_every_fault_is_reported_and_not_just_the_first(check):
     text = LONG.replace("threshold: 2.0", "threshold: x\n  window_size: y\n  nonsense: z").replace("listen: [127.0.0.1:0]", "workers: many")
     result = check(text)
     assert_fault(result, 2, "server.workers")
-    assert_fault(result, 16, "entropy.threshold")
-    assert_fault(result, 17, "entropy.window_size")
-    assert_fault(result, 18, "entropy.nonsense")
+    assert_fault(result, 15, "entropy.threshold")
+    assert_fault(result, 16, "entropy.window_size")
+    assert_fault(result, 17, "entropy.nonsense")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_a_missing_file_is_a_failure(tmp_path):
 def test_the_daemon_does_not_start_on_a_bad_file(tmp_path):
     (tmp_path / "c.yaml").write_text(LONG.replace("threshold: 2.0", "threshold: x"))
     result = run("-c", "c.yaml", directory=tmp_path)
-    assert_fault(result, 16, "entropy.threshold")
+    assert_fault(result, 15, "entropy.threshold")
 
 
 @pytest.mark.parametrize("value", ["0.25", "250ms", "30s", "5m", "0", "1.5s", "90"])
@@ -244,7 +245,7 @@ def test_the_default_file_is_looked_for_in_the_working_directory(tmp_path):
     (tmp_path / "config").mkdir()
     (tmp_path / "config/draft-thinker.yaml").write_text(LONG.replace("threshold: 2.0", "threshold: x"))
     result = run("check", directory=tmp_path)
-    assert result.status == 1 and any("config/draft-thinker.yaml:16: entropy.threshold: " in line for line in result.lines)
+    assert result.status == 1 and any("config/draft-thinker.yaml:15: entropy.threshold: " in line for line in result.lines)
 
 
 def test_without_a_file_the_defaults_hold(tmp_path):
@@ -270,8 +271,8 @@ def test_values_come_from_the_environment(start, upstream):
 def test_numbers_come_from_the_environment(check):
     text = LONG.replace("threshold: 2.0", "threshold: ${DT_T}\n  window_size: ${DT_W:-7}")
     assert check(text, env={"DT_T": "1.5"}).status == 0
-    assert_fault(check(text, env={"DT_T": "high"}), 16, "entropy.threshold")
-    assert_fault(check(text, env={"DT_T": "1", "DT_W": "x"}), 17, "entropy.window_size")
+    assert_fault(check(text, env={"DT_T": "high"}), 15, "entropy.threshold")
+    assert_fault(check(text, env={"DT_T": "1", "DT_W": "x"}), 16, "entropy.window_size")
 
 
 def test_an_unset_variable_without_a_default_is_a_fault(check):
@@ -302,7 +303,7 @@ def test_a_secrets_file_that_is_not_there_is_a_fault(check):
     assert_fault(check(LONG.replace("sk-never-shown", "file:/nowhere/key")), 6, "providers.cheap.api_key")
 
 
-@pytest.mark.parametrize("key", ["sk a\\nb", "sk\\r\\nX-Injected: 1", "sk\\0x"])
+@pytest.mark.parametrize("key", ["sk a\\nb", "sk\\r\\nX-Injected: 1", "sk\\x7fx"])
 def test_a_key_with_control_characters_is_a_fault(check, key):
     result = check(LONG.replace("sk-never-shown", f'"{key}"'))
     assert_fault(result, 6, "providers.cheap.api_key")
@@ -417,7 +418,7 @@ heavyweight: {{base_url: {upstream.url('/v1')}, model: large-1}}
     gateway.start()
     try:
         assert gateway.get("/health").status == 200
-        assert any(" warn " in line and "interface" in line for line in gateway.stderr.lines), gateway.stderr.lines
+        gateway.stderr.wait(lambda line: " warn " in line and "interface" in line, "a warning")
     finally:
         gateway.stop()
 

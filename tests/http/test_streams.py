@@ -340,7 +340,7 @@ BROKEN = {
     "cut": scripts.after(scripts.PART, scripts.cut),
     "reset": scripts.after(scripts.PART, scripts.reset),
     "ended_without_finish": scripts.frames(*scripts.PART, done=False),
-    "done_amid_an_event": scripts.body(f.event(scripts.PART[0]) + f.event(scripts.PART[1]) + f.event(scripts.PART[2])[:30]),
+    "ended_amid_an_event": scripts.body(b"".join(f.event(frame) for frame in scripts.PART) + f.event(scripts.PART[2])[:30]),
     "garbage": scripts.frames(*scripts.PART, b"{garbage}"),
     "not_an_object": scripts.frames(*scripts.PART, b"17"),
     "invalid_utf8": scripts.frames(*scripts.PART, b'{"choices":[{"index":0,"delta":{"content":"\xff"}}]}'),

@@ -110,13 +110,14 @@ class Lines:
 class Gateway:
     """Started by start(), which returns once it listens; stop() wants a clean end."""
 
-    def __init__(self, directory, config, env=None, access=True, arguments=()):
+    def __init__(self, directory, config, env=None, access=True, arguments=(), prefix=()):
         """config: an object (JSON is YAML) or the text of the file. access: read the access log
-        through a pipe; False leaves `log` as the configuration has it."""
+        through a pipe; False leaves `log` as the configuration has it. prefix: a command that runs it."""
         self.directory = Path(directory)
         self.file = self.directory / "draft-thinker.yaml"
         self.env = environment(**(env or {}))
         self.arguments = list(arguments)
+        self.prefix = list(prefix)
         self.process = None
         self.stderr = None
         self.access = None
@@ -138,7 +139,7 @@ class Gateway:
     def start(self):
         end, start = os.pipe()
         self.process = subprocess.Popen(
-            [binary(), "-c", str(self.file), *self.arguments],
+            [*self.prefix, binary(), "-c", str(self.file), *self.arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=start, env=self.env, cwd=self.directory,
         )
         os.close(start)

@@ -62,8 +62,9 @@ check_double(const char *text)
 	double value, expected = strtod(text, NULL);
 
 	ck_assert_msg(bytes_to_double(bytes_of(text), &value), "%s", text);
-	ck_assert_msg(memcmp(&value, &expected, sizeof(value)) == 0, "%s: %a, not %a", text, value,
-	              expected);
+	/* Bit for bit, so that -0 is not 0. */
+	ck_assert_msg(value == expected && signbit(value) == signbit(expected), "%s: %a, not %a",
+	              text, value, expected);
 }
 
 START_TEST(test_decimals_are_rounded_correctly)

@@ -41,7 +41,7 @@ struct fixture {
 	struct log *log;  /* borrowed; may be NULL */
 	struct job *last; /* of the server's thread */
 	/* What the handler saw; written by the server's thread. */
-	atomic_int requests, held, gone, drains, refused, refused_status, drained;
+	atomic_int requests, held, gone, drains, drains_early, refused, refused_status, drained;
 	atomic_ullong gone_us, written, age_us;
 	atomic_size_t pending_max;
 	unsigned connections, calls; /* of do_count */
@@ -106,6 +106,8 @@ on_job_drain(void *arg)
 	struct job *job = arg;
 
 	atomic_fetch_add(&job->f->drains, 1);
+	if (http_reply_pending(job->call) > 0)
+		atomic_fetch_add(&job->f->drains_early, 1);
 	on_job_step(job);
 }
 
@@ -226,7 +228,9 @@ fixture_listen(struct fixture *f, const char *host)
 	f->server = http_server_new(f->worker, &f->options, fixture_handle, f, f->error,
 	                            sizeof(f->error));
 	ck_assert_msg(f->server != NULL, "%s", f->error);
-	ck_assert_msg(http_server_listen(f->server, host, 0, f->error, sizeof(f->error)), "%s",
+	uint16_t port = 0;
+
+	ck_assert_msg(http_server_listen(f->server, host, &port, f->error, sizeof(f->error)), "%s",
 	              f->error);
 	f->port = http_server_port(f->server);
 	ck_assert_uint_gt(f->port, 0);

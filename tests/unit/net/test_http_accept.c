@@ -211,6 +211,7 @@ START_TEST(test_draining_finishes_streams_that_had_begun)
 {
 	struct fixture f;
 	char out[65536];
+	uint64_t start;
 	int fd;
 
 	fixture_init(&f);
@@ -219,7 +220,9 @@ START_TEST(test_draining_finishes_streams_that_had_begun)
 	ck_assert(say(fd, GET("/stream/500")));
 	ck_assert_int_eq(recv(fd, out, 12, MSG_WAITALL), 12);
 	fixture_do(&f, do_drain);
+	start = clock_now_us();
 	hear_all(fd, out, sizeof(out), NULL);
+	ck_assert_uint_lt(clock_now_us() - start, 3000000);
 	ck_assert_str_eq(out + strlen(out) - 7, "\r\n0\r\n\r\n");
 	close(fd);
 	ck_assert(wait_for(&f.drained, 1, 1000));
@@ -329,7 +332,7 @@ START_TEST(test_two_servers_share_a_port)
 	fixture_start(&a);
 	fixture_init(&b);
 	fixture_listen(&b, "127.0.0.1");
-	ck_assert_msg(http_server_listen(b.server, "127.0.0.1", a.port, b.error, sizeof(b.error)),
+	ck_assert_msg(http_server_listen(b.server, "127.0.0.1", &a.port, b.error, sizeof(b.error)),
 	              "%s", b.error);
 	fixture_run(&b);
 	for (int i = 0; i < 64 && !(a.requests && b.requests); i++)
@@ -341,15 +344,31 @@ START_TEST(test_two_servers_share_a_port)
 }
 END_TEST
 
+START_TEST(test_every_address_of_a_name_is_listened_on)
+{
+	struct fixture f;
+	char out[4096];
+
+	fixture_init(&f);
+	fixture_listen(&f, "localhost");
+	fixture_run(&f);
+	ask(&f, GET_CLOSE("/hello"), out, sizeof(out)); /* to 127.0.0.1 */
+	assert_has(out, "hello");
+	fixture_stop(&f);
+}
+END_TEST
+
 START_TEST(test_an_address_that_cannot_be_bound_is_told)
 {
 	struct fixture f;
 
 	fixture_init(&f);
 	fixture_listen(&f, "127.0.0.1");
-	ck_assert(!http_server_listen(f.server, "192.0.2.1", 0, f.error, sizeof(f.error)));
+	ck_assert(!http_server_listen(f.server, "192.0.2.1", &(uint16_t){0}, f.error,
+	                              sizeof(f.error)));
 	assert_has(f.error, "192.0.2.1");
-	ck_assert(!http_server_listen(f.server, "no such host", 0, f.error, sizeof(f.error)));
+	ck_assert(!http_server_listen(f.server, "no such host", &(uint16_t){0}, f.error,
+	                              sizeof(f.error)));
 	assert_has(f.error, "no such host");
 	fixture_stop(&f);
 }
@@ -365,4 +384,4 @@ UNIT_MAIN("http_accept", test_each_accepted_connection_is_adopted,
           test_freeing_the_server_ends_calls_that_are_open,
           test_freeing_an_accepting_server_loses_nothing,
           test_reload_changes_limits_of_open_connections_too, test_two_servers_share_a_port,
-          test_an_address_that_cannot_be_bound_is_told)
+          test_every_address_of_a_name_is_listened_on, test_an_address_that_cannot_be_bound_is_told)

@@ -8,23 +8,23 @@ static char hello_and_more[] =
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
 static char silence[] = "";
 
-enum { RESOLVER_HANG_MS = 3000 };
+enum { RESOLVER_HANG_S = 3 };
 
-/* Stands before libc's: a name that takes long to resolve. */
+/* Stands before libc's: a name that takes long to resolve. Its arguments are named as libc's are. */
 int
-getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
-            struct addrinfo **found)
+getaddrinfo(const char *__name, const char *__service, const struct addrinfo *__req,
+            struct addrinfo **__pai)
 {
 	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 
-	if (node && strcmp(node, "hangs.invalid") == 0) {
-		usleep(RESOLVER_HANG_MS * 1000);
+	if (__name && strcmp(__name, "hangs.invalid") == 0) {
+		sleep(RESOLVER_HANG_S);
 		return EAI_AGAIN;
 	}
-	if (node && strcmp(node, "unknown.invalid") == 0)
+	if (__name && strcmp(__name, "unknown.invalid") == 0)
 		return EAI_NONAME;
 	*(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
-	return real(node, service, hints, found);
+	return real(__name, __service, __req, __pai);
 }
 
 struct limits {

@@ -181,6 +181,7 @@ START_TEST(test_a_chunked_request_is_answered_and_closes_the_connection)
 	assert_has(out, "\r\nConnection: close\r\n");
 	assert_has(out, "\r\n\r\nabc0123456789");
 	assert_has_not(out, "hello");
+	ck_assert_ptr_null(strstr(out + 1, "HTTP/1.1"));
 	fixture_stop(&f);
 }
 END_TEST

@@ -142,14 +142,17 @@ START_TEST(test_each_failure_has_its_answer)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct leg_failure failure = rows[i].failure;
 		struct api_error error = {0};
-		bool pass;
+		struct buf body;
 
+		buf_init(&body, 0);
 		failure.body = bytes_of(rows[i].body);
-		pass = failure_to_error(&failure, &model, &error);
+		failure_to_error(&failure, &model, &error, &body);
 		ck_assert_msg(error.status == rows[i].status, "%s: %d", rows[i].rule, error.status);
 		ck_assert_msg(strcmp(error.type, rows[i].type) == 0, "%s: %s", rows[i].rule,
 		              error.type);
-		ck_assert_msg(pass == rows[i].pass, "%s", rows[i].rule);
+		ck_assert_msg((body.n > 0) == rows[i].pass, "%s", rows[i].rule);
+		ck_assert(!rows[i].pass || bytes_is(buf_bytes(&body), rows[i].body));
+		buf_fini(&body);
 		ck_assert_msg(strstr(error.message, rows[i].says) != NULL, "%s: %s", rows[i].rule,
 		              error.message);
 		ck_assert_msg(error.retry_after_s == rows[i].retry_after_s, "%s", rows[i].rule);
@@ -165,9 +168,11 @@ START_TEST(test_an_excerpt_is_at_most_two_kilobytes)
 	struct leg_failure failure = {
 	        .kind = LEG_STATUS, .status = 500, .body = {body, sizeof(body)}};
 	struct api_error error;
+	struct buf passed;
 
+	buf_init(&passed, 0);
 	memset(body, 'x', sizeof(body));
-	failure_to_error(&failure, &model, &error);
+	failure_to_error(&failure, &model, &error, &passed);
 	ck_assert_uint_ge(strlen(error.message), 2048);
 	ck_assert_uint_le(strlen(error.message), 2048 + 100);
 }

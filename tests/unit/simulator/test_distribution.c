@@ -65,7 +65,8 @@ START_TEST(test_printed_probabilities_fall_and_never_sum_above_one)
 			ck_assert(bytes_to_double((struct bytes){d.top[rank].text, d.top[rank].n},
 			                          &logprob));
 			ck_assert_double_le(logprob, before);
-			ck_assert_double_eq_tol(logprob, sim_distribution_logprob(&d, rank), 1.1e-8);
+			ck_assert_double_eq_tol(logprob, sim_distribution_logprob(&d, rank),
+			                        1.1e-8);
 			before = logprob;
 			sum += exp(logprob);
 		}
@@ -138,5 +139,5 @@ UNIT_MAIN("distribution", test_the_entropy_is_the_wanted_one,
           test_an_entropy_out_of_range_is_clamped,
           test_printed_probabilities_fall_and_never_sum_above_one,
           test_no_entropy_at_all_is_one_certain_token,
-          test_ranks_are_drawn_as_often_as_they_are_likely,
-          test_a_draw_stays_among_the_candidates, test_the_set_makes_each_distribution_once)
+          test_ranks_are_drawn_as_often_as_they_are_likely, test_a_draw_stays_among_the_candidates,
+          test_the_set_makes_each_distribution_once)

@@ -19,8 +19,8 @@ likeness(const char *a, const char *b, unsigned dimensions)
 
 START_TEST(test_vectors_have_length_one)
 {
-	static const char *const texts[] = {"hello", "", "!!!", "the", "The quick brown fox",
-	                                    "日本語", "a\nb\nc", "1 2 3"};
+	static const char *const texts[] = {
+	        "hello", "", "!!!", "the", "The quick brown fox", "日本語", "a\nb\nc", "1 2 3"};
 	static const unsigned dimensions[] = {1, 2, 3, 8, 256, 1536, 4096};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -52,9 +52,8 @@ START_TEST(test_inputs_may_be_texts_or_tokens_one_or_many)
 		size_t count;
 		uint64_t tokens;
 	} rows[] = {
-		{"\"hello world\"", 1, 2},    {"[\"a\",\"b c\"]", 2, 3},
-		{"[1,2,3]", 1, 3},            {"[[1,2],[3]]", 2, 3},
-		{"[\"a\",[1,2]]", 2, 3},
+	        {"\"hello world\"", 1, 2}, {"[\"a\",\"b c\"]", 2, 3}, {"[1,2,3]", 1, 3},
+	        {"[[1,2],[3]]", 2, 3},     {"[\"a\",[1,2]]", 2, 3},
 	};
 	struct sim_embedding_request r;
 	struct api_error error;
@@ -72,8 +71,8 @@ START_TEST(test_inputs_may_be_texts_or_tokens_one_or_many)
 		buf_fini(&body);
 	}
 	ck_assert(sim_embedding_request_read(
-		&r, bytes_of("{\"model\":\"text-embedding-3-large\",\"input\":[\"a\",\"bc\"]}"),
-		&error));
+	        &r, bytes_of("{\"model\":\"text-embedding-3-large\",\"input\":[\"a\",\"bc\"]}"),
+	        &error));
 	ck_assert_uint_eq(r.dimensions, 3072);
 	ck_assert(bytes_is(sim_embedding_request_input(&r, 0), "a"));
 	ck_assert(bytes_is(sim_embedding_request_input(&r, 1), "bc"));
@@ -86,18 +85,18 @@ START_TEST(test_a_wrong_embedding_request_is_told_what_is_wrong)
 	static const struct {
 		const char *members, *param;
 	} rows[] = {
-		{"\"input\":\"\"", "input"},
-		{"\"input\":[]", "input"},
-		{"\"input\":[\"a\",\"\"]", "input"},
-		{"\"input\":5", "input"},
-		{"\"input\":[[]]", "input"},
-		{"\"input\":[{}]", "input"},
-		{"\"input\":null", "input"},
-		{"\"x\":1", "input"},
-		{"\"input\":\"a\",\"dimensions\":0", "dimensions"},
-		{"\"input\":\"a\",\"dimensions\":4097", "dimensions"},
-		{"\"input\":\"a\",\"encoding_format\":\"int8\"", "encoding_format"},
-		{"\"input\":\"a\",\"encoding_format\":5", "encoding_format"},
+	        {"\"input\":\"\"", "input"},
+	        {"\"input\":[]", "input"},
+	        {"\"input\":[\"a\",\"\"]", "input"},
+	        {"\"input\":5", "input"},
+	        {"\"input\":[[]]", "input"},
+	        {"\"input\":[{}]", "input"},
+	        {"\"input\":null", "input"},
+	        {"\"x\":1", "input"},
+	        {"\"input\":\"a\",\"dimensions\":0", "dimensions"},
+	        {"\"input\":\"a\",\"dimensions\":4097", "dimensions"},
+	        {"\"input\":\"a\",\"encoding_format\":\"int8\"", "encoding_format"},
+	        {"\"input\":\"a\",\"encoding_format\":5", "encoding_format"},
 	};
 	struct sim_embedding_request r;
 
@@ -146,7 +145,7 @@ START_TEST(test_base64_is_the_same_vector_in_little_endian_floats)
 
 	sim_embedding_request_init(&r);
 	ck_assert(sim_embedding_request_read(
-		&r, bytes_of("{\"model\":\"m\",\"input\":\"?\",\"dimensions\":1}"), &error));
+	        &r, bytes_of("{\"model\":\"m\",\"input\":\"?\",\"dimensions\":1}"), &error));
 	sim_embedding_write(&r, &floats);
 	r.base64 = true;
 	sim_embedding_write(&r, &packed);
@@ -155,8 +154,8 @@ START_TEST(test_base64_is_the_same_vector_in_little_endian_floats)
 		ck_assert_ptr_nonnull(memmem(packed.p, packed.n, "\"AACAvw==\"", 10));
 	else
 		ck_assert_ptr_nonnull(memmem(packed.p, packed.n, "\"AACAPw==\"", 10));
-	ck_assert_ptr_nonnull(memmem(floats.p, floats.n, "\"prompt_tokens\":1,\"total_tokens\":1",
-	                             34));
+	ck_assert_ptr_nonnull(
+	        memmem(floats.p, floats.n, "\"prompt_tokens\":1,\"total_tokens\":1", 34));
 	buf_fini(&floats);
 	buf_fini(&packed);
 	sim_embedding_request_fini(&r);

@@ -55,13 +55,31 @@ END_TEST
 START_TEST(test_a_bad_value_is_told)
 {
 	static const char *const prompts[] = {
-		"[[status=200]]",  "[[status=600]]",      "[[status]]",        "[[cut=-1]]",
-		"[[cut=x]]",       "[[cut=]]",            "[[tokens=99999]]",  "[[entropy=8]]",
-		"[[entropy=-1]]",  "[[entropy=nan]]",     "[[entropy]]",       "[[entropy@0=1]]",
-		"[[entropy@x=1]]", "[[entropy@7]]",       "[[entropy@7=9]]",   "[[html502=1]]",
-		"[[delay=1d]]",    "[[delay=2h]]",        "[[uncertain=1.1]]", "[[finish=Stop]]",
-		"[[finish=]]",     "[[cut=5,status=1]]",  "[[m:cut=x]]",       "[[other:cut=x]]",
-		"[[finish=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]]",
+	        "[[status=200]]",
+	        "[[status=600]]",
+	        "[[status]]",
+	        "[[cut=-1]]",
+	        "[[cut=x]]",
+	        "[[cut=]]",
+	        "[[tokens=99999]]",
+	        "[[entropy=8]]",
+	        "[[entropy=-1]]",
+	        "[[entropy=nan]]",
+	        "[[entropy]]",
+	        "[[entropy@0=1]]",
+	        "[[entropy@x=1]]",
+	        "[[entropy@7]]",
+	        "[[entropy@7=9]]",
+	        "[[html502=1]]",
+	        "[[delay=1d]]",
+	        "[[delay=2h]]",
+	        "[[uncertain=1.1]]",
+	        "[[finish=Stop]]",
+	        "[[finish=]]",
+	        "[[cut=5,status=1]]",
+	        "[[m:cut=x]]",
+	        "[[other:cut=x]]",
+	        "[[finish=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]]",
 	};
 	struct buf text = {0};
 
@@ -82,18 +100,18 @@ START_TEST(test_brackets_without_a_known_mark_are_text)
 	static const struct {
 		const char *prompt, *text;
 	} rows[] = {
-		{"", ""},
-		{"[[", "[["},
-		{"a [[b", "a [[b"},
-		{"if [[ -f x ]]; then", "if [[ -f x ]]; then"},
-		{"[[wiki link]]", "[[wiki link]]"},
-		{"[[https://example.org]]", "[[https://example.org]]"},
-		{"[[cut=5,foo]]", "[[cut=5,foo]]"},
-		{"[[[empty]]]", "[]"},
-		{"[[a [[empty]] b]]", "[[a  b]]"},
-		{"[[]]", "[[]]"},
-		{"[[m:]]", "[[m:]]"},
-		{"[[:empty]]", ""},
+	        {"", ""},
+	        {"[[", "[["},
+	        {"a [[b", "a [[b"},
+	        {"if [[ -f x ]]; then", "if [[ -f x ]]; then"},
+	        {"[[wiki link]]", "[[wiki link]]"},
+	        {"[[https://example.org]]", "[[https://example.org]]"},
+	        {"[[cut=5,foo]]", "[[cut=5,foo]]"},
+	        {"[[[empty]]]", "[]"},
+	        {"[[a [[empty]] b]]", "[[a  b]]"},
+	        {"[[]]", "[[]]"},
+	        {"[[m:]]", "[[m:]]"},
+	        {"[[:empty]]", ""},
 	};
 	struct buf text = {0};
 
@@ -133,13 +151,13 @@ START_TEST(test_a_mark_may_be_for_one_model_only)
 		const char *marks, *model;
 		uint32_t cut;
 	} rows[] = {
-		{"m:cut=1", "m", 1},
-		{"m:cut=1", "n", SIM_NEVER},
-		{"m:cut=1", NULL, SIM_NEVER},
-		{"cut=1", "n", 1},
-		{"llama3:8b:cut=1", "llama3:8b", 1},
-		{"llama3:8b:cut=1", "8b", SIM_NEVER},
-		{"m:empty,cut=1", "m", 1},
+	        {"m:cut=1", "m", 1},
+	        {"m:cut=1", "n", SIM_NEVER},
+	        {"m:cut=1", NULL, SIM_NEVER},
+	        {"cut=1", "n", 1},
+	        {"llama3:8b:cut=1", "llama3:8b", 1},
+	        {"llama3:8b:cut=1", "8b", SIM_NEVER},
+	        {"m:empty,cut=1", "m", 1},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -289,10 +307,10 @@ END_TEST
 START_TEST(test_the_help_names_every_mark)
 {
 	static const char *const names[] = {
-		"tokens=",   "tps=",    "delay=",      "first-byte=", "entropy=",    "entropy@7=",
-		"entropy@7+=", "uncertain=", "status=", "retry-after=", "cut=",      "stall=",
-		"garbage=",  "error200=", "html502",   "empty",       "no-logprobs", "no-done",
-		"refusal",   "tool",    "finish="};
+	        "tokens=",     "tps=",       "delay=",  "first-byte=",  "entropy=",    "entropy@7=",
+	        "entropy@7+=", "uncertain=", "status=", "retry-after=", "cut=",        "stall=",
+	        "garbage=",    "error200=",  "html502", "empty",        "no-logprobs", "no-done",
+	        "refusal",     "tool",       "finish="};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		ck_assert_msg(strstr(sim_plan_help(), names[i]), "%s", names[i]);

@@ -11,8 +11,8 @@ START_TEST(test_what_the_answer_depends_on_is_read)
 
 	sim_request_init(&r);
 	ck_assert(sim_request_read(
-		&r,
-		bytes_of("{\"model\":\"gp\\u0074-x\",\"messages\":["
+	        &r,
+	        bytes_of("{\"model\":\"gp\\u0074-x\",\"messages\":["
 	                 "{\"role\":\"user\",\"content\":\"first\"},"
 	                 "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[]},"
 	                 "{\"content\":[{\"type\":\"text\",\"text\":\"caf\\u00e9\"},"
@@ -22,7 +22,7 @@ START_TEST(test_what_the_answer_depends_on_is_read)
 	                 "\"stream\":true,\"stream_options\":{\"include_usage\":true},"
 	                 "\"logprobs\":true,\"top_logprobs\":5,\"n\":3,\"max_tokens\":7,"
 	                 "\"stop\":[\"a\",\"\\n\"],\"seed\":-4,\"tools\":[{}],\"unknown\":[{}]}"),
-		&error));
+	        &error));
 	ck_assert(bytes_is(buf_bytes(&r.model), "gpt-x"));
 	ck_assert(bytes_is(buf_bytes(&r.prompt), "café\nb"));
 	ck_assert(r.stream && r.include_usage && r.logprobs);
@@ -54,38 +54,38 @@ START_TEST(test_a_wrong_request_is_told_what_is_wrong)
 	static const struct {
 		const char *body, *param;
 	} rows[] = {
-		{"", ""},
-		{"[]", ""},
-		{"{", ""},
-		{"{}x", ""},
-		{"{}", "model"},
-		{"{\"model\":\"\"," USER("\"x\"") "}", "model"},
-		{"{\"model\":5," USER("\"x\"") "}", "model"},
-		{"{\"model\":\"a\\u0000b\"," USER("\"x\"") "}", "model"},
-		{"{\"model\":\"m\"}", "messages"},
-		{"{\"model\":\"m\",\"messages\":[]}", "messages"},
-		{"{\"model\":\"m\",\"messages\":[5]}", "messages"},
-		{"{\"model\":\"m\",\"messages\":[{\"content\":\"x\"}]}", "messages"},
-		{"{\"model\":\"m\"," USER("5") "}", "messages"},
-		{"{\"model\":\"m\"," USER("[5]") "}", "messages"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"stream\":1}", "stream"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"stream_options\":{}}", "stream_options"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"stream\":true,\"stream_options\":5}",
+	        {"", ""},
+	        {"[]", ""},
+	        {"{", ""},
+	        {"{}x", ""},
+	        {"{}", "model"},
+	        {"{\"model\":\"\"," USER("\"x\"") "}", "model"},
+	        {"{\"model\":5," USER("\"x\"") "}", "model"},
+	        {"{\"model\":\"a\\u0000b\"," USER("\"x\"") "}", "model"},
+	        {"{\"model\":\"m\"}", "messages"},
+	        {"{\"model\":\"m\",\"messages\":[]}", "messages"},
+	        {"{\"model\":\"m\",\"messages\":[5]}", "messages"},
+	        {"{\"model\":\"m\",\"messages\":[{\"content\":\"x\"}]}", "messages"},
+	        {"{\"model\":\"m\"," USER("5") "}", "messages"},
+	        {"{\"model\":\"m\"," USER("[5]") "}", "messages"},
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"stream\":1}", "stream"},
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"stream_options\":{}}", "stream_options"},
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"stream\":true,\"stream_options\":5}",
 	         "stream_options"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"logprobs\":5}", "logprobs"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"top_logprobs\":5}", "top_logprobs"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"logprobs\":true,\"top_logprobs\":21}",
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"logprobs\":5}", "logprobs"},
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"top_logprobs\":5}", "top_logprobs"},
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"logprobs\":true,\"top_logprobs\":21}",
 	         "top_logprobs"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"n\":0}", "n"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"n\":129}", "n"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"max_tokens\":0}", "max_tokens"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"max_completion_tokens\":\"5\"}",
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"n\":0}", "n"},
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"n\":129}", "n"},
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"max_tokens\":0}", "max_tokens"},
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"max_completion_tokens\":\"5\"}",
 	         "max_completion_tokens"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"stop\":5}", "stop"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"stop\":[1]}", "stop"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"stop\":[\"\",\"\",\"\",\"\",\"\"]}", "stop"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"seed\":\"5\"}", "seed"},
-		{"{\"model\":\"m\"," USER("\"x\"") ",\"tools\":5}", "tools"},
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"stop\":5}", "stop"},
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"stop\":[1]}", "stop"},
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"stop\":[\"\",\"\",\"\",\"\",\"\"]}", "stop"},
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"seed\":\"5\"}", "seed"},
+	        {"{\"model\":\"m\"," USER("\"x\"") ",\"tools\":5}", "tools"},
 	};
 	struct sim_request r;
 
@@ -106,8 +106,9 @@ END_TEST
 
 START_TEST(test_a_body_cut_anywhere_is_refused)
 {
-	static const char body[] = "{\"model\":\"m\"," USER("[{\"type\":\"text\",\"text\":\"x\"}]")
-		",\"stream\":true,\"stop\":[\"a\"],\"tools\":[{\"a\":1}],\"n\":2}";
+	static const char body[] = "{\"model\":\"m\"," USER(
+	        "[{\"type\":\"text\",\"text\":\"x\"}]") ",\"stream\":true,\"stop\":[\"a\"],"
+	                                                "\"tools\":[{\"a\":1}],\"n\":2}";
 	struct sim_request r;
 	struct api_error error;
 

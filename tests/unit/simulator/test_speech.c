@@ -31,7 +31,7 @@ START_TEST(test_a_word_has_its_json_and_its_bytes_ready)
 {
 	struct sim_vocabulary *v = sim_vocabulary_new();
 	const struct sim_word *word =
-		sim_vocabulary_word(v, (unsigned)sim_vocabulary_find(v, bytes_of(" café")));
+	        sim_vocabulary_word(v, (unsigned)sim_vocabulary_find(v, bytes_of(" café")));
 
 	ck_assert(bytes_is(word->json, "\" café\""));
 	ck_assert(bytes_is(word->head, "{\"token\":\" café\",\"logprob\":"));
@@ -71,9 +71,15 @@ END_TEST
 
 START_TEST(test_an_answer_has_as_many_tokens_as_asked_for)
 {
-	static const char *const prompts[] = {
-		"", " ", "\n\n", "x", "hello world", "a b c d e f g h i j k l m n o p q",
-		"ééééééééééééééééééééééééééééééééééééééééé", "line\none\ttwo  three", "✓ ✓ the ."};
+	static const char *const prompts[] = {"",
+	                                      " ",
+	                                      "\n\n",
+	                                      "x",
+	                                      "hello world",
+	                                      "a b c d e f g h i j k l m n o p q",
+	                                      "ééééééééééééééééééééééééééééééééééééééééé",
+	                                      "line\none\ttwo  three",
+	                                      "✓ ✓ the ."};
 	struct sim_vocabulary *v = sim_vocabulary_new();
 
 	for (size_t i = 0; i < sizeof(prompts) / sizeof(prompts[0]); i++) {
@@ -81,7 +87,8 @@ START_TEST(test_an_answer_has_as_many_tokens_as_asked_for)
 			struct sim_speech speech = {0};
 			struct buf text;
 
-			ck_assert(sim_speech_answer(&speech, v, count, bytes_of(prompts[i]), count));
+			ck_assert(
+			        sim_speech_answer(&speech, v, count, bytes_of(prompts[i]), count));
 			ck_assert_uint_eq(speech.count, count);
 			for (uint32_t k = 0; k < count; k++) {
 				struct sim_token token = speech.tokens[k];
@@ -121,14 +128,14 @@ START_TEST(test_a_stop_ends_the_speech_before_it)
 		const char *stops[2], *text;
 		uint32_t count;
 	} rows[] = {
-		{{"\xc3", ""}, "I'm sorry, but I cannot help with that.", 11},
-		{{"nope", NULL}, "I'm sorry, but I cannot help with that.", 11},
-		{{" cannot", NULL}, "I'm sorry, but I", 6},
-		{{"not", NULL}, "I'm sorry, but I can", 7},
-		{{"rry, b", NULL}, "I'm so", 3},
-		{{"I", NULL}, "", 0},
-		{{"that", "sorry"}, "I'm ", 3},
-		{{".", "."}, "I'm sorry, but I cannot help with that", 10},
+	        {{"\xc3", ""}, "I'm sorry, but I cannot help with that.", 11},
+	        {{"nope", NULL}, "I'm sorry, but I cannot help with that.", 11},
+	        {{" cannot", NULL}, "I'm sorry, but I", 6},
+	        {{"not", NULL}, "I'm sorry, but I can", 7},
+	        {{"rry, b", NULL}, "I'm so", 3},
+	        {{"I", NULL}, "", 0},
+	        {{"that", "sorry"}, "I'm ", 3},
+	        {{".", "."}, "I'm sorry, but I cannot help with that", 10},
 	};
 	struct sim_vocabulary *v = sim_vocabulary_new();
 
@@ -176,9 +183,19 @@ START_TEST(test_tokens_are_counted_by_kind_of_character)
 		const char *text;
 		uint64_t count;
 	} rows[] = {
-		{"", 0},       {"  \n\t", 0},  {"hello", 1}, {"hello world", 2}, {"abcdefgh", 1},
-		{"abcdefghi", 2}, {"1234", 2}, {"a1", 2},    {"...", 3},         {"don't", 3},
-		{"é", 1},      {"日本", 2},    {"Hello, world!", 4},
+	        {"", 0},
+	        {"  \n\t", 0},
+	        {"hello", 1},
+	        {"hello world", 2},
+	        {"abcdefgh", 1},
+	        {"abcdefghi", 2},
+	        {"1234", 2},
+	        {"a1", 2},
+	        {"...", 3},
+	        {"don't", 3},
+	        {"é", 1},
+	        {"日本", 2},
+	        {"Hello, world!", 4},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

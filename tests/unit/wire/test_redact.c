@@ -5,10 +5,11 @@
 static void
 check_redacted(const char *text, const char *key, size_t max, const char *want)
 {
+	const char *const keys[] = {key ? key : "", "another", NULL};
 	struct buf out;
 
 	buf_init(&out, 0);
-	redact(bytes_of(text), key, max, &out);
+	redact(bytes_of(text), keys, max, &out);
 	buf_add(&out, "", 1);
 	ck_assert_str_eq(out.p, want);
 	buf_fini(&out);
@@ -32,7 +33,8 @@ START_TEST(test_secrets_are_taken_out)
 	        {"a key of three letters is no key", "key", "a key of three letters is no key"},
 	        {"risk-averse task-force", NULL, "risk-averse task-force"},
 	        {"sk- is a prefix only", NULL, "sk- is a prefix only"},
-	        {"lines\r\nand\ttabs\x7F", NULL, "lines  and tabs "},
+	        {"lines\r\nand\ttabs\x7F", NULL, "lines\r\nand\ttabs\x7F"},
+	        {"one and another", NULL, "one and [redacted]"},
 	        {"", NULL, ""},
 	};
 
