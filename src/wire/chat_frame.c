@@ -466,10 +466,11 @@ cut(struct buf *out, const char **cursor, const char *from, const char *to)
 static void
 slot_cut(struct buf *out, const char **cursor, const struct json_slot *slot)
 {
-	const char *end = slot->value.p + slot->value.n;
+	const char *end;
 
 	if (slot->value.kind == JSON_NONE)
 		return;
+	end = slot->value.p + slot->value.n;
 	if (slot->before)
 		cut(out, cursor, slot->before, end);
 	else

@@ -61,10 +61,13 @@ line_end(struct sse_reader *r, const char *p, const char *end)
 static bool
 line_next(struct sse_reader *r, struct bytes *line)
 {
-	const char *p = r->chunk.p, *end = p + r->chunk.n, *stop;
+	const char *p = r->chunk.p, *end, *stop;
 	size_t n;
 
-	if (r->chunk.n > 0 && r->skip_lf) {
+	if (r->chunk.n == 0)
+		return false;
+	end = p + r->chunk.n;
+	if (r->skip_lf) {
 		r->skip_lf = false;
 		p += *p == '\n';
 	}
