@@ -156,7 +156,7 @@ void http_server_conn_closed(struct http_server *server, struct http_conn *conn)
  * answer. */
 struct http_call *http_call_new(struct http_conn *conn, struct evhttp_request *request, int *status,
                                 const char **why);
-void http_call_free(void *call);
+void http_call_free(void *p);
 /* Dies unless it is a call that is lent. */
 struct http_call *http_call_check(const struct http_call *call);
 bool http_call_wants_close(const struct http_call *call);

@@ -467,16 +467,16 @@ conn_drop_page(struct http_conn *conn)
 {
 	struct evbuffer *output = bufferevent_get_output(conn->bev);
 	struct evbuffer_iovec line;
-	int status = 400;
+	uint64_t status = 400;
 
 	if (evbuffer_peek(output, -1, NULL, &line, 1) >= 1 && line.iov_len >= 12)
-		status = atoi((const char *)line.iov_base + 9);
+		bytes_to_u64((struct bytes){(const char *)line.iov_base + 9, 3}, 599, &status);
 	/* A plain bufferevent keeps its output's front frozen; a TLS one does not. */
 	evbuffer_unfreeze(output, 1);
 	evbuffer_drain(output, evbuffer_get_length(output));
 	if (!conn->tls)
 		evbuffer_freeze(output, 1);
-	return status >= 400 && status <= 599 ? status : 400;
+	return status >= 400 ? (int)status : 400;
 }
 
 void

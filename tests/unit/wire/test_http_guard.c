@@ -259,7 +259,7 @@ head_of(char *out, size_t n, bool long_target)
 
 START_TEST(test_heads_are_let_through_up_to_the_limit)
 {
-	char head[1024];
+	char head[1024] = "";
 	struct http_guard g;
 
 	http_guard_init(&g, HEAD_MAX, BODY_MAX);
