@@ -469,15 +469,14 @@ conn_drop_page(struct http_conn *conn)
 	struct evbuffer_iovec line;
 	uint64_t status = 400;
 
-	/* "HTTP/1.1 413 …" */
 	if (evbuffer_peek(output, -1, NULL, &line, 1) >= 1 && line.iov_len >= 12)
-		bytes_to_u64((struct bytes){(const char *)line.iov_base + 9, 3}, 999, &status);
+		bytes_to_u64((struct bytes){(const char *)line.iov_base + 9, 3}, 599, &status);
 	/* A plain bufferevent keeps its output's front frozen; a TLS one does not. */
 	evbuffer_unfreeze(output, 1);
 	evbuffer_drain(output, evbuffer_get_length(output));
 	if (!conn->tls)
 		evbuffer_freeze(output, 1);
-	return status >= 400 && status <= 599 ? (int)status : 400;
+	return status >= 400 ? (int)status : 400;
 }
 
 void

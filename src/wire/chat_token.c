@@ -68,7 +68,7 @@ candidate_read_strictly(struct json_scan *s, struct candidate *candidate)
 	uint32_t seen = 0;
 	size_t key;
 
-	candidate->text.kind = JSON_NONE;
+	candidate->text = (struct json_value){.kind = JSON_NONE};
 	candidate->logprob = NAN;
 	if (!json_enter(s, JSON_OBJECT))
 		return false;

@@ -223,13 +223,13 @@ fixture_init(struct fixture *f)
 static inline void
 fixture_listen(struct fixture *f, const char *host)
 {
+	uint16_t port = 0;
+
 	f->worker = worker_new(0, f->log);
 	ck_assert_ptr_nonnull(f->worker);
 	f->server = http_server_new(f->worker, &f->options, fixture_handle, f, f->error,
 	                            sizeof(f->error));
 	ck_assert_msg(f->server != NULL, "%s", f->error);
-	uint16_t port = 0;
-
 	ck_assert_msg(http_server_listen(f->server, host, &port, f->error, sizeof(f->error)), "%s",
 	              f->error);
 	f->port = http_server_port(f->server);

@@ -360,8 +360,8 @@ END_TEST
 
 START_TEST(test_an_address_that_cannot_be_bound_is_told)
 {
-	uint16_t port = 0;
 	struct fixture f;
+	uint16_t port = 0;
 
 	fixture_init(&f);
 	fixture_listen(&f, "127.0.0.1");
