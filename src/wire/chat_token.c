@@ -68,7 +68,7 @@ candidate_read_strictly(struct json_scan *s, struct candidate *candidate)
 	uint32_t seen = 0;
 	size_t key;
 
-	candidate->text.kind = JSON_NONE;
+	candidate->text = (struct json_value){.kind = JSON_NONE};
 	candidate->logprob = NAN;
 	if (!json_enter(s, JSON_OBJECT))
 		return false;
@@ -276,7 +276,7 @@ sampled_judge(struct chat_token *token, const struct candidate *candidate)
 static bool
 candidates_read(struct chat_token *token, struct json_scan *s)
 {
-	struct candidate candidate;
+	struct candidate candidate = {.logprob = NAN};
 
 	if (json_peek(s) == JSON_NULL)
 		return json_skip(s);

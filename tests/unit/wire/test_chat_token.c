@@ -94,6 +94,13 @@ static const struct {
          2,
          {NAN, -INFINITY},
          0},
+        /* One without a text is none of them, whatever stood before it. */
+        {"{\"token\":\"a\",\"logprob\":-1,\"top_logprobs\":[{\"token\":\"a\",\"logprob\":-2},{"
+         "\"logprob\":-1}]}",
+         -1,
+         2,
+         {-2, -1},
+         0},
         /* Another order, other members, escapes, letters beyond ASCII. */
         {"{\"top_logprobs\":[{\"id\":4,\"bytes\":[],\"logprob\":-1,\"token\":\"\\n\\u00e9\"},"
          "{\"token\":\"\xC3\xA9\",\"logprob\":-2,\"bytes\":[195,169]}],\"logprob\":-2,\"token\":"
