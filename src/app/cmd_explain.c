@@ -137,6 +137,14 @@ explain_color(const struct explain *e, double entropy_bits)
 	return "\033[32m";         /* sure: green */
 }
 
+/* A C1 control in UTF-8: terminals may take it for the start of an escape sequence. */
+static bool
+is_c1_control(const char *p)
+{
+	return (unsigned char)p[0] == 0xC2 && (unsigned char)p[1] >= 0x80 &&
+	       (unsigned char)p[1] <= 0x9F;
+}
+
 /* Prints a token's text with control characters made harmless; `visible` also marks line ends. */
 static void
 explain_print_text(const char *text, bool visible)
@@ -146,8 +154,12 @@ explain_print_text(const char *text, bool visible)
 			putchar('\n');
 		else if (*p == '\n')
 			fputs("\\n", stdout);
+		else if (is_c1_control(p))
+			printf("\\x%02X", (unsigned char)*++p);
 		else if ((unsigned char)*p < 0x20 || *p == 0x7F)
 			printf("\\x%02X", (unsigned char)*p);
+		else if ((unsigned char)p[0] == 0xC2 && (unsigned char)p[1] < 0xA0)
+			printf("\\x%02X", (unsigned char)*++p); /* U+0080 to U+009F */
 		else
 			putchar(*p);
 	}

@@ -276,7 +276,7 @@ sampled_judge(struct chat_token *token, const struct candidate *candidate)
 static bool
 candidates_read(struct chat_token *token, struct json_scan *s)
 {
-	struct candidate candidate = {.logprob = NAN};
+	struct candidate candidate = {.logprob = (double)NAN};
 
 	if (json_peek(s) == JSON_NULL)
 		return json_skip(s);

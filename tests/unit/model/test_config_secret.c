@@ -285,8 +285,8 @@ START_TEST(test_no_message_shows_a_secret)
 	        "drafter: {api_key: \"${UNSET:-hunter2${\"}\n",
 	        "drafter: {base_url: https://u:hunter2@h/v1}\n",
 	        "drafter: {base_url: https://h/v1?key=hunter2}\n",
-	        "drafter: {base_url: \"${SECRET}\", model: \"${SECRET}\\n\", timeout: "
-	        "\"${SECRET}\"}\n",
+	        "drafter: {base_url: \"${SECRET}\", timeout: \"${SECRET}\"}\n",
+	        "drafter: {model: \"${SECRET}\\n\"}\n",
 	        "entropy: {rule: \"${SECRET}\", tail: \"${SECRET}\", threshold: \"${SECRET}\"}\n",
 	        "server: {listen: [\"${SECRET}\", \"${SECRET}:1\", \"${SECRET}:1\"], tls: {key: "
 	        "\"${SECRET}\", certificate: \"${SECRET}\"}}\n",

@@ -360,15 +360,14 @@ END_TEST
 
 START_TEST(test_an_address_that_cannot_be_bound_is_told)
 {
+	uint16_t port = 0;
 	struct fixture f;
 
 	fixture_init(&f);
 	fixture_listen(&f, "127.0.0.1");
-	ck_assert(!http_server_listen(f.server, "192.0.2.1", &(uint16_t){0}, f.error,
-	                              sizeof(f.error)));
+	ck_assert(!http_server_listen(f.server, "192.0.2.1", &port, f.error, sizeof(f.error)));
 	assert_has(f.error, "192.0.2.1");
-	ck_assert(!http_server_listen(f.server, "no such host", &(uint16_t){0}, f.error,
-	                              sizeof(f.error)));
+	ck_assert(!http_server_listen(f.server, "no such host", &port, f.error, sizeof(f.error)));
 	assert_has(f.error, "no such host");
 	fixture_stop(&f);
 }

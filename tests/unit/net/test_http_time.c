@@ -275,7 +275,7 @@ END_TEST
 static int
 other_end(int fd)
 {
-	struct sockaddr_in mine = {0}, peer;
+	struct sockaddr_in mine = {0}, peer = {0};
 	socklen_t size = sizeof(mine);
 
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&mine, &size), 0);
