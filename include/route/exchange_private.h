@@ -7,15 +7,14 @@
 #include "route/draft.h"
 #include "route/exchange.h"
 #include "route/leg.h"
-
-enum { EXCHANGE_ID_MAX = 128 };
+#include "route/request_id.h"
 
 struct exchange {
 	uint32_t magic;
 	struct service *service; /* borrowed */
 	struct plan *plan;       /* owned: one reference */
 	struct http_call *call;  /* lent by the server; NULL once answered or gone */
-	char id[EXCHANGE_ID_MAX + 1];
+	char id[REQUEST_ID_MAX + 1];
 	char peer[64],
 	        path[64]; /* for the log: the call is gone before the client's absence is told */
 	struct chat_request request;       /* borrows the call's body */

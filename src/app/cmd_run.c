@@ -11,10 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "app/commands.h"
+#include "app/descriptors.h"
 #include "app/gateway.h"
 #include "base/clock.h"
 #include "net/http_client.h"
@@ -59,18 +59,6 @@ block_signals(sigset_t *set)
 	sigaddset(set, SIGNAL_DRAINED);
 	pthread_sigmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN);
-}
-
-/* As many descriptors as the system allows: each request needs two. */
-static void
-raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
 }
 
 /* Logs each line of a report. */
@@ -183,7 +171,7 @@ run_gateway(struct run *run)
 		return 1;
 	}
 	block_signals(&set);
-	raise_descriptor_limit();
+	descriptors_raise_limit();
 	if (!http_client_global_init()) {
 		fprintf(stderr, "draft-thinker: libcurl cannot be initialised\n");
 		config_unref(config);

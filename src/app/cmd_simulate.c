@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
+#include "app/descriptors.h"
 #include "base/mem.h"
 #include "simulator/plan.h"
 #include "simulator/simulator.h"
@@ -259,18 +259,6 @@ wait_for_signal(void *worker)
 	return NULL;
 }
 
-/* Many clients may come at once. */
-static void
-raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 static void
 print_address(const struct command *c, uint16_t port)
 {
@@ -311,7 +299,7 @@ run(struct command *c)
 	/* Threads inherit the mask, so only the one that waits for a signal gets it. */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	raise_descriptor_limit();
+	descriptors_raise_limit();
 	sink = log_sink_open("-", error, sizeof(error));
 	if (sink)
 		log = log_new(sink, LOG_LEVEL_INFO);

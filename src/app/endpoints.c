@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/random.h"
 #include "observe/access_log.h"
 #include "route/exchange.h"
+#include "route/request_id.h"
 #include "wire/api_error.h"
 
 typedef void endpoint_handler(struct service *service, struct http_call *call);
@@ -23,12 +23,13 @@ struct endpoint {
 /* ---------------------------------------------------------------- small replies */
 
 static void
-endpoint_log(struct service *service, struct http_call *call, int status, const char *error,
-             size_t sent_bytes)
+endpoint_log(struct service *service, struct http_call *call, const char *id, int status,
+             const char *error, size_t sent_bytes)
 {
 	uint64_t now_us = worker_now_us(service->worker);
 	struct access_record record = {
 	        .time_ms = clock_wall_ms(),
+	        .id = id,
 	        .peer = call ? http_call_peer(call) : NULL,
 	        .method = call ? http_call_method(call) : NULL,
 	        .path = call ? http_call_path(call) : NULL,
@@ -53,18 +54,23 @@ endpoint_log(struct service *service, struct http_call *call, int status, const 
 static void
 endpoint_reply(struct service *service, struct http_call *call, const char *type, struct bytes body)
 {
-	struct http_header headers[] = {{"Content-Type", type}, {"Cache-Control", "no-store"}};
+	char id[REQUEST_ID_MAX + 1];
+	struct http_header headers[] = {
+	        {"X-Request-ID", id}, {"Content-Type", type}, {"Cache-Control", "no-store"}};
 
-	endpoint_log(service, call, 200, NULL, body.n);
-	http_reply(call, 200, headers, 2, body);
+	request_id_choose(http_call_header(call, "X-Request-ID"), id);
+	endpoint_log(service, call, id, 200, NULL, body.n);
+	http_reply(call, 200, headers, 3, body);
 }
 
 static void
 endpoint_fail(struct service *service, struct http_call *call, const struct api_error *error,
               const char *allow)
 {
-	struct http_header headers[3] = {{"Content-Type", "application/json"}};
-	size_t count = 1;
+	char id[REQUEST_ID_MAX + 1];
+	struct http_header headers[4] = {{"X-Request-ID", id},
+	                                 {"Content-Type", "application/json"}};
+	size_t count = 2;
 	struct buf body;
 
 	if (allow)
@@ -73,8 +79,9 @@ endpoint_fail(struct service *service, struct http_call *call, const struct api_
 		headers[count++] = (struct http_header){"Retry-After", "1"};
 	buf_init(&body, 0);
 	api_error_write(error, &body);
+	request_id_choose(http_call_header(call, "X-Request-ID"), id);
 	metric_add(service->shard, METRIC_ERRORS, error->type, NULL, 1);
-	endpoint_log(service, call, error->status, error->type, body.n);
+	endpoint_log(service, call, id, error->status, error->type, body.n);
 	http_reply(call, error->status, headers, count, buf_bytes(&body));
 	buf_fini(&body);
 }
@@ -103,7 +110,7 @@ endpoints_refused(void *arg, int status, const char *why)
 
 	(void)why;
 	metric_add(service->shard, METRIC_ERRORS, api_error_type(status), NULL, 1);
-	endpoint_log(service, NULL, status, api_error_type(status), 0);
+	endpoint_log(service, NULL, NULL, status, api_error_type(status), 0);
 }
 
 /* ---------------------------------------------------------------- health */

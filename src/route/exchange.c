@@ -6,7 +6,6 @@
 #include <strings.h>
 
 #include "base/mem.h"
-#include "base/random.h"
 #include "route/exchange_private.h"
 #include "route/failure.h"
 #include "route/resolve.h"
@@ -453,16 +452,6 @@ on_client_drained(void *arg)
 /* ---------------------------------------------------------------- the beginning */
 
 static bool
-is_request_id(const char *text)
-{
-	size_t n = text ? strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-	                               "0123456789._:-")
-	                : 0;
-
-	return n >= 1 && n <= EXCHANGE_ID_MAX && text[n] == '\0';
-}
-
-static bool
 exchange_read(struct exchange *x, struct api_error *error)
 {
 	const char *encoding = http_call_header(x->call, "Content-Encoding");
@@ -507,7 +496,6 @@ exchange_run(struct exchange *x)
 void
 exchange_begin(struct service *service, struct http_call *call)
 {
-	const char *id = http_call_header(call, "X-Request-ID");
 	struct exchange *x = mem_new(sizeof(*x));
 	struct api_error error = {0};
 
@@ -521,10 +509,7 @@ exchange_begin(struct service *service, struct http_call *call)
 	x->idle_since_us = exchange_now_us(x);
 	x->leg_us[CASCADE_DRAFT] = x->leg_us[CASCADE_HEAVY] = -1;
 	buf_init(&x->opening, 0);
-	if (is_request_id(id))
-		memcpy(x->id, id, strlen(id) + 1);
-	else
-		random_hex(x->id, 16);
+	request_id_choose(http_call_header(call, "X-Request-ID"), x->id);
 	metric_add(service->shard, METRIC_IN_FLIGHT, NULL, NULL, 1);
 	http_call_watch(call, on_client_gone, on_client_drained, x);
 	if (exchange_read(x, &error))

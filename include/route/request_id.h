@@ -1,0 +1,11 @@
+/* The identifier of a request, in headers and logs. */
+#ifndef ROUTE_REQUEST_ID_H
+#define ROUTE_REQUEST_ID_H
+
+enum { REQUEST_ID_MAX = 128 };
+
+/* Writes the client's own (NULL: none) when it is 1 to REQUEST_ID_MAX of [A-Za-z0-9._:-], otherwise 16
+ * random hexadecimal digits. */
+void request_id_choose(const char *given, char out[REQUEST_ID_MAX + 1]);
+
+#endif
