@@ -90,3 +90,11 @@ def test_health_answers_while_requests_wait(gateway, upstream):
 def test_an_answer_is_never_cached_on_the_way(gateway, upstream):
     upstream.on("small-1", confident())
     assert "no-store" in gateway.get("/health/ready").header("Cache-Control")
+
+
+@pytest.mark.parametrize("path, status", [("/v1/models", 200), ("/health/live", 200), ("/metrics", 200), ("/nothing", 404)])
+def test_every_answer_tells_a_request_id(gateway, path, status):
+    answer = gateway.request("GET", path, headers=[("X-Request-ID", "asked-for")])
+    assert answer.status == status and answer.header("X-Request-ID") == "asked-for"
+    made = gateway.request("GET", path).header("X-Request-ID")
+    assert len(made) == 16 and int(made, 16) >= 0
