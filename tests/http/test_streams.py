@@ -1,5 +1,6 @@
 """The answer to a request with `stream`: frames, the trailing comment, [DONE]; and the truth when it breaks."""
 
+import socket
 import time
 
 import pytest
@@ -442,7 +443,11 @@ def test_an_upstream_is_paused_while_its_client_does_not_read(gateway, upstream)
         exchange.end()
 
     upstream.on("other-1", script)
-    stream = gateway.stream(model="other")
+    client = gateway.client()
+    # Left alone, the kernel may grow this buffer to more than the whole stream.
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    client.begin("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "stream": True, "model": "other"})
+    stream = client.stream()
     stream.next()
     # What upstream could send settles far below the whole; kernel buffers are all that fills.
     before, settled = -1, 0
