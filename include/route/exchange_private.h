@@ -28,6 +28,8 @@ struct exchange {
 	struct buf opening;             /* the heavyweight's events before its first output */
 	bool streaming;                 /* the reply's head is out */
 	bool paused;                    /* the heavyweight waits for the client */
+	struct timer *keepalive;        /* owned; NULL unless a stream is relayed */
+	uint64_t sent_us;               /* when something was last sent on that */
 
 	unsigned attempts;
 	const struct config_model *asked[CASCADE_LEGS]; /* last model asked */

@@ -18,6 +18,11 @@ socket_error_is_ours(int error)
 	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
+/* What the kernel may take in ahead of us. Left alone it lets a fast connection's buffer grow to many
+ * megabytes, all of which an upstream can still send (and bill) after a pause. Still enough for 10 MB/s
+ * at 100 ms. Test: test_an_upstream_is_paused_while_its_client_does_not_read. */
+static const int receive_bytes = 1024 * 1024;
+
 static curl_socket_t
 on_curl_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
@@ -27,6 +32,8 @@ on_curl_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	(void)purpose;
 	if (fd < 0)
 		fetch->no_descriptor = socket_error_is_ours(errno);
+	else
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
 	return fd; /* -1 is libcurl's CURL_SOCKET_BAD, too */
 }
 

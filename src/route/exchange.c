@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "net/timer.h"
 #include "route/exchange_private.h"
 #include "route/failure.h"
 #include "route/resolve.h"
@@ -45,6 +46,7 @@ exchange_destroy(void *p)
 		cascade_fini(&x->cascade);
 		draft_fini(&x->draft);
 	}
+	timer_free(x->keepalive);
 	buf_fini(&x->opening);
 	plan_unref(x->plan);
 	x->magic = 0;
@@ -87,6 +89,8 @@ exchange_finish(struct exchange *x, const char *end, int status, const char *err
 		x->own_us += now_us - x->idle_since_us;
 	for (enum cascade_leg role = 0; role < CASCADE_LEGS; role++)
 		exchange_drop_leg(x, role, "cancelled");
+	if (x->keepalive)
+		timer_disarm(x->keepalive);
 	exchange_report(x, end, status, error, now_us);
 	x->call = NULL;
 	worker_bury(x->service->worker, x, exchange_destroy);
@@ -161,6 +165,8 @@ static void
 exchange_send(struct exchange *x, struct bytes piece)
 {
 	x->sent_bytes += piece.n;
+	if (x->keepalive)
+		x->sent_us = exchange_now_us(x);
 	http_reply_write(x->call, piece);
 	if (!x->paused && x->legs[CASCADE_HEAVY] &&
 	    http_reply_pending(x->call) > EXCHANGE_PENDING_HIGH_BYTES) {
@@ -216,9 +222,31 @@ exchange_answer_draft(struct exchange *x)
 	buf_fini(&body);
 }
 
+/* A comment while upstream is silent, so that nothing between here and the client takes the stream for
+ * dead. Whole events are sent at a time, so it always stands between two. */
+static void
+on_keepalive_timer(void *arg)
+{
+	struct exchange *x = exchange_cast(arg);
+	uint64_t interval_us = (uint64_t)x->plan->config->server.keepalive_interval_ms * 1000;
+	uint64_t silent_us = exchange_now_us(x) - x->sent_us;
+
+	/* What waits for a slow client is no silence of ours. */
+	if (silent_us >= interval_us && http_reply_pending(x->call) == 0)
+		exchange_send(x, bytes_of(": keepalive\n\n"));
+	silent_us = silent_us < interval_us ? silent_us : 0;
+	timer_arm_ms(x->keepalive, (interval_us - silent_us + 999) / 1000);
+}
+
 static void
 exchange_relay(struct exchange *x)
 {
+	uint32_t interval_ms = x->plan->config->server.keepalive_interval_ms;
+
+	if (interval_ms > 0) {
+		x->keepalive = timer_new(x->service->worker, on_keepalive_timer, x);
+		timer_arm_ms(x->keepalive, interval_ms);
+	}
 	exchange_begin_stream(x);
 	exchange_send(x, buf_bytes(&x->opening));
 	buf_fini(&x->opening);

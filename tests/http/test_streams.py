@@ -443,6 +443,9 @@ def test_an_upstream_is_paused_while_its_client_does_not_read(gateway, upstream)
         exchange.end()
 
     upstream.on("other-1", script)
+    # Once read at full speed, a connection would be given far larger buffers by the kernel.
+    assert gateway.stream(model="other").read().done
+    sent.clear()
     client = gateway.client()
     # Left alone, the kernel may grow this buffer to more than the whole stream.
     client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -485,3 +488,34 @@ def test_of_many_streams_at_once_none_is_lost_or_mixed_up(gateway, upstream, dec
     for i, stream in enumerate(streams):
         assert stream.text == f"this is number {i} of many" and stream.done
         assert stream.head.header("X-Routing-Decision") == decision
+
+
+# Silence
+
+def test_a_silent_stream_is_kept_alive_by_comments_between_events(start, upstream):
+    gateway = start(server={"keepalive_interval": "100ms"})
+    heard = upstream.gate()
+
+    def script(exchange):
+        exchange.head()
+        exchange.frames([f.chunk({"role": "assistant", "content": ""}), f.chunk({"content": "It is"})], done=False)
+        heard.wait(10)  # silence, until the comments have come
+        exchange.frames([f.chunk({"content": " Paris."}), f.chunk({}, finish="stop")])
+        exchange.end()
+
+    upstream.on("other-1", script)
+    stream = gateway.stream(model="other")
+    kept = 0
+    while kept < 3:
+        item = stream.next()
+        kept += item[:2] == ("comment", ": keepalive")
+    heard.set()
+    stream.read()
+    assert stream.text == "It is Paris." and stream.done
+
+
+def test_a_keepalive_interval_of_zero_sends_none(start, upstream):
+    gateway = start(server={"keepalive_interval": 0})
+    upstream.on("other-1", expert("It is Paris."))
+    stream = gateway.stream(model="other").read()
+    assert stream.done and b": keepalive" not in stream.raw

@@ -435,9 +435,6 @@ START_TEST(test_what_has_no_effect_yet_is_said_once_a_block)
 	        {QUIET "stream: {mode: hold, late: handoff}\n", ""},
 	        {QUIET "stream: {mode: live}\n", "f:2: stream: accepted, but this version does not "
 	                                         "deliver before the verdict yet\n"},
-	        {"server: {listen: [\"127.0.0.1:0\"], keepalive_interval: 0}\n", ""},
-	        {"server: {listen: [\"127.0.0.1:0\"], keepalive_interval: 15}\n",
-	         "f:1: server: accepted, but this version does not send keepalive comments yet\n"},
 	        {QUIET
 	         "providers: {p: {base_url: http://h, retries: 2, prefill: vllm, max_concurrent: "
 	         "3}}\n" M R,
