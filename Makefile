@@ -48,6 +48,8 @@ CC := $(CC_$(V))
 CPPFLAGS += -Iinclude -D_GNU_SOURCE -DDT_VERSION='"$(VERSION)"'
 CFLAGS   := -std=gnu11 $(OPT_$(V)) $(WARN) -pthread
 LDFLAGS  := $(LINK_$(V)) -pthread
+# For what runs under ThreadSanitizer; the other variants ignore it.
+export TSAN_OPTIONS := suppressions=$(abspath tests/tsan.supp) history_size=4
 # Asked for lazily, since the packages may not be there yet when make starts.
 LIB_CFLAGS = $(shell pkg-config --cflags $(LIBS))
 LDLIBS     = $(shell pkg-config --libs $(LIBS)) -lm

@@ -1,4 +1,5 @@
 /* Accepting, pausing, draining, ending. */
+#include <netdb.h>
 #include <dirent.h>
 #include <sys/resource.h>
 
@@ -335,20 +336,26 @@ START_TEST(test_two_servers_share_a_port)
 	ck_assert_msg(http_server_listen(b.server, "127.0.0.1", &a.port, b.error, sizeof(b.error)),
 	              "%s", b.error);
 	fixture_run(&b);
-	for (int i = 0; i < 64 && !(a.requests && b.requests); i++)
+	/* The odds against both are 1 to 2^63. */
+	for (int i = 0; i < 64; i++)
 		ask(&a, GET_CLOSE("/hello"), out, sizeof(out));
-	ck_assert_int_gt(a.requests, 0);
-	ck_assert_int_gt(b.requests, 0);
 	fixture_stop(&a);
 	fixture_stop(&b);
+	ck_assert_int_gt(a.requests, 0);
+	ck_assert_int_gt(b.requests, 0);
 }
 END_TEST
 
 START_TEST(test_every_address_of_a_name_is_listened_on)
 {
+	struct addrinfo *list = NULL;
 	struct fixture f;
 	char out[4096];
 
+	/* A bare container may know no names at all. */
+	if (getaddrinfo("localhost", NULL, NULL, &list) != 0)
+		return;
+	freeaddrinfo(list);
 	fixture_init(&f);
 	fixture_listen(&f, "localhost");
 	fixture_run(&f);
