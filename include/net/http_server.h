@@ -39,6 +39,7 @@ struct http_server_options {
 	        read_timeout_ms; /* from a request's first byte (or the accept) to its last; 0: none */
 	uint32_t write_timeout_ms; /* a reply making no progress for so long is dropped; 0: none */
 	uint32_t idle_timeout_ms;  /* between requests on a kept-alive connection; 0: none */
+	bool share_port;           /* other workers of this process listen on the same addresses */
 	const char *tls_certificate; /* PEM file, or NULL: plain HTTP */
 	const char *tls_key;
 	/* Called for each answer that the server gave by itself (framing, size, time). May be NULL. */
@@ -55,7 +56,8 @@ struct http_server *http_server_new(struct worker *worker,
                                     http_handler *handler, void *arg, char *error, size_t size);
 
 /* Listens on host ("" or "*": every interface, both families where there are two) and *port (0: a free
- * one, told in *port), with SO_REUSEPORT so that several workers can share it. May be called more than
+ * one, told in *port). An address that another process listens on is refused, also when the workers share
+ * it: their first one (index 0) looks, and must be the first to listen. May be called more than
  * once. */
 bool http_server_listen(struct http_server *server, const char *host, uint16_t *port, char *error,
                         size_t size);

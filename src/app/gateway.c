@@ -59,6 +59,7 @@ server_options(const struct config *config, unsigned workers, struct station *st
 	        .read_timeout_ms = server->read_timeout_ms,
 	        .write_timeout_ms = server->write_timeout_ms,
 	        .idle_timeout_ms = server->idle_timeout_ms,
+	        .share_port = workers > 1,
 	        .tls_certificate = server->tls_certificate,
 	        .tls_key = server->tls_key,
 	        .on_refused = endpoints_refused,

@@ -146,15 +146,15 @@ http_listeners_fini(struct http_server *server)
 /* A listening socket for one address, or -1 with errno. NODELAY is inherited by what it accepts:
  * without it a small streamed reply waits 40 ms for an acknowledgement. */
 static int
-socket_listen(const struct addrinfo *a, bool both)
+socket_open(const struct addrinfo *a, bool both, bool share)
 {
 	int fd = socket(a->ai_family, a->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int on = 1, only_v6 = !both, reason;
+	int on = 1, only_v6 = !both, reuse_port = share, reason;
 
 	if (fd < 0)
 		return -1;
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuse_port, sizeof(reuse_port)) == 0 &&
 	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
 	    (a->ai_family != AF_INET6 ||
 	     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only_v6, sizeof(only_v6)) == 0) &&
@@ -164,6 +164,23 @@ socket_listen(const struct addrinfo *a, bool both)
 	close(fd);
 	errno = reason;
 	return -1;
+}
+
+/* The same, for a server. Sockets that share a port share it with whoever else does, a second gateway
+ * started by mistake included; so the first worker tries without sharing. */
+static int
+socket_listen(const struct http_server *server, const struct addrinfo *a, bool both)
+{
+	bool share = server->options.share_port;
+
+	if (share && worker_index(server->worker) == 0) {
+		int trial = socket_open(a, both, false);
+
+		if (trial < 0)
+			return -1;
+		close(trial);
+	}
+	return socket_open(a, both, share);
 }
 
 /* The port that a socket is bound to. */
@@ -219,7 +236,7 @@ listener_add(struct http_server *server, int fd)
 
 /* Every interface: one socket for both families, or for IPv4 where there is no IPv6. */
 static int
-listen_anywhere(uint16_t port)
+listen_anywhere(const struct http_server *server, uint16_t port)
 {
 	struct sockaddr_in6 any6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 	struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -227,14 +244,14 @@ listen_anywhere(uint16_t port)
 	                     .ai_socktype = SOCK_STREAM,
 	                     .ai_addr = (struct sockaddr *)&any6,
 	                     .ai_addrlen = sizeof(any6)};
-	int fd = socket_listen(&a, true);
+	int fd = socket_listen(server, &a, true);
 
 	if (fd >= 0 || (errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL))
 		return fd;
 	a.ai_family = AF_INET;
 	a.ai_addr = (struct sockaddr *)&any4;
 	a.ai_addrlen = sizeof(any4);
-	return socket_listen(&a, false);
+	return socket_listen(server, &a, false);
 }
 
 /* Each address of a name, all on one port. Families that this machine has not are passed over. */
@@ -251,7 +268,7 @@ listen_on(struct http_server *server, const struct addrinfo *list, uint16_t *por
 		                                     ? offsetof(struct sockaddr_in6, sin6_port)
 		                                     : offsetof(struct sockaddr_in, sin_port)),
 		       &n_port, sizeof(n_port));
-		fd = socket_listen(a, false);
+		fd = socket_listen(server, a, false);
 		if (fd < 0 && (errno == EAFNOSUPPORT || (any && errno == EADDRNOTAVAIL)))
 			continue;
 		if (fd < 0)
@@ -274,7 +291,7 @@ http_server_listen(struct http_server *server, const char *host, uint16_t *port,
 	bool ok;
 
 	if (!*host || strcmp(host, "*") == 0) {
-		fd = listen_anywhere(*port);
+		fd = listen_anywhere(server, *port);
 		ok = fd >= 0 && listener_add(server, fd);
 		if (ok)
 			*port = socket_port(fd);

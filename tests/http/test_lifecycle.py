@@ -14,7 +14,7 @@ from lib import frames as f
 from lib import scripts
 from lib.checks import assert_routed
 from lib.client import Client, Cut
-from lib.gateway import Gateway, eventually, long_form, merge
+from lib.gateway import Gateway, binary, eventually, long_form, merge
 from lib.scripts import confident, expert, speak, uncertain
 
 CHAT = {"messages": [{"role": "user", "content": "x"}]}
@@ -508,3 +508,13 @@ def test_a_client_that_never_reads_does_not_hold_up_the_end(start, upstream):
             assert not client.read_response().complete
         except Cut:
             pass
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_address_in_use_is_refused(start, tmp_path, upstream, workers):
+    first = start(server={"workers": workers})
+    config = tmp_path / "second.json"
+    config.write_text(json.dumps(long_form(upstream, server={"workers": workers, "listen": ["%s:%d" % first.address]})))
+    second = subprocess.run([binary(), "-c", str(config)], capture_output=True, text=True, timeout=20)
+    assert second.returncode == 1
+    assert "in use" in second.stderr

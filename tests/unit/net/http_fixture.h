@@ -31,6 +31,7 @@ struct job;
 struct log;
 
 struct fixture {
+	unsigned index; /* of the worker */
 	struct http_server_options options;
 	struct worker *worker;
 	struct http_server *server;
@@ -225,7 +226,7 @@ fixture_listen(struct fixture *f, const char *host)
 {
 	uint16_t port = 0;
 
-	f->worker = worker_new(0, f->log);
+	f->worker = worker_new(f->index, f->log);
 	ck_assert_ptr_nonnull(f->worker);
 	f->server = http_server_new(f->worker, &f->options, fixture_handle, f, f->error,
 	                            sizeof(f->error));

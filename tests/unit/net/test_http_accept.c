@@ -330,8 +330,11 @@ START_TEST(test_two_servers_share_a_port)
 	char out[4096];
 
 	fixture_init(&a);
+	a.options.share_port = true;
 	fixture_start(&a);
 	fixture_init(&b);
+	b.options.share_port = true;
+	b.index = 1;
 	fixture_listen(&b, "127.0.0.1");
 	ck_assert_msg(http_server_listen(b.server, "127.0.0.1", &a.port, b.error, sizeof(b.error)),
 	              "%s", b.error);
@@ -343,6 +346,26 @@ START_TEST(test_two_servers_share_a_port)
 	fixture_stop(&b);
 	ck_assert_int_gt(a.requests, 0);
 	ck_assert_int_gt(b.requests, 0);
+}
+END_TEST
+
+START_TEST(test_an_address_in_use_is_refused_even_by_workers_that_share)
+{
+	struct fixture a, b;
+
+	for (int share = 0; share < 2; share++) {
+		fixture_init(&a);
+		a.options.share_port = share;
+		fixture_start(&a);
+		fixture_init(&b);
+		b.options.share_port = share;
+		fixture_listen(&b, "127.0.0.1");
+		ck_assert(!http_server_listen(b.server, "127.0.0.1", &a.port, b.error,
+		                              sizeof(b.error)));
+		assert_has(b.error, "in use");
+		fixture_stop(&a);
+		fixture_stop(&b);
+	}
 }
 END_TEST
 
@@ -390,4 +413,5 @@ UNIT_MAIN("http_accept", test_each_accepted_connection_is_adopted,
           test_freeing_the_server_ends_calls_that_are_open,
           test_freeing_an_accepting_server_loses_nothing,
           test_reload_changes_limits_of_open_connections_too, test_two_servers_share_a_port,
+          test_an_address_in_use_is_refused_even_by_workers_that_share,
           test_every_address_of_a_name_is_listened_on, test_an_address_that_cannot_be_bound_is_told)
