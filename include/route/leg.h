@@ -8,6 +8,7 @@
 #ifndef ROUTE_LEG_H
 #define ROUTE_LEG_H
 
+#include "route/attempts.h"
 #include "route/cascade.h"
 #include "route/service.h"
 #include "wire/chat_frame.h"
@@ -26,12 +27,16 @@ enum leg_failure_kind {
 	LEG_FAULT,       /* ours: no memory, too large */
 };
 
+enum leg_advice { LEG_ADVICE_NONE, LEG_ADVICE_RETRY, LEG_ADVICE_NO_RETRY };
+
 struct leg_failure {
 	enum leg_failure_kind kind;
-	int status;             /* upstream's; 0: none was received */
-	unsigned retry_after_s; /* upstream's Retry-After; 0: none */
-	char detail[256];       /* for the log and for messages; no secrets */
-	struct bytes body;      /* upstream's body, when there was one; borrowed from the leg */
+	int status;               /* upstream's; 0: none was received */
+	uint64_t retry_after_ms;  /* upstream's retry-after-ms or Retry-After; 0: none */
+	enum leg_advice advice;   /* upstream's x-should-retry */
+	enum attempt_retry retry; /* what all this allows */
+	char detail[256];         /* for the log and for messages; no secrets */
+	struct bytes body;        /* upstream's body, when there was one; borrowed from the leg */
 };
 
 struct leg_events {
@@ -48,7 +53,8 @@ struct leg_spec {
 	const struct plan *plan;          /* borrowed; outlives the leg's life with the exchange */
 	bool stream;                      /* the body asks for a stream */
 	bool direct; /* keep the upstream's rate limit and processing time headers, for the client */
-	struct buf body; /* taken over */
+	struct buf body;      /* taken over */
+	struct permit permit; /* taken over, also on failure; given back when the leg ends */
 };
 
 /* Never calls back before it returns. NULL when it cannot be started; the body is freed then too. */

@@ -16,7 +16,7 @@ struct sim_request {
 	struct buf prompt; /* the text of the last user message */
 	struct buf stops[SIM_STOPS_MAX];
 	size_t stop_count;
-	struct json_value tools; /* an array that is not empty, or JSON_NONE */
+	struct json_value tools; /* an array that is not empty, or JSON_KIND_NONE */
 	uint64_t seed;
 	uint64_t max_tokens; /* UINT64_MAX: not said */
 	uint64_t prompt_tokens;

@@ -15,7 +15,8 @@ struct api_error {
 	const char *code;            /* static, or NULL: null */
 	char param[API_PARAM_BYTES]; /* empty: null */
 	char message[API_MESSAGE_BYTES];
-	unsigned retry_after_s; /* 0: no Retry-After */
+	uint64_t retry_after_ms; /* 0: no Retry-After */
+	bool no_retry;           /* say x-should-retry: false */
 };
 
 /* Fills `error`; the type follows from the status: 401 authentication_error, 402 insufficient_quota,

@@ -15,10 +15,10 @@ enum { CHAT_CHOICES_MAX = 128 };
 
 struct chat_choice {
 	unsigned index;          /* 0 when missing */
-	struct json_value delta; /* `delta` or `message`: an object, or JSON_NONE */
-	/* Members of the delta; JSON_NONE when missing, JSON_NULL when null. */
+	struct json_value delta; /* `delta` or `message`: an object, or JSON_KIND_NONE */
+	/* Members of the delta; JSON_KIND_NONE when missing, JSON_KIND_NULL when null. */
 	struct json_value role, content, refusal, tool_calls, function_call;
-	struct json_value finish_reason; /* a string, or null, or JSON_NONE */
+	struct json_value finish_reason; /* a string, or null, or JSON_KIND_NONE */
 	struct json_object_span span;    /* of the choice object */
 	struct json_slot logprobs;
 	size_t token_first, token_count; /* in frame->tokens */
@@ -34,7 +34,7 @@ struct chat_usage {
 struct chat_frame {
 	struct bytes text; /* borrowed payload */
 	struct json_object_span span;
-	/* JSON_NONE when missing, JSON_NULL when null; but a null `error` is none. */
+	/* JSON_KIND_NONE when missing, JSON_KIND_NULL when null; but a null `error` is none. */
 	struct json_value id, created, model, system_fingerprint, service_tier, error;
 	struct json_slot usage;
 	struct chat_usage usage_counts;
@@ -54,14 +54,22 @@ void chat_frame_fini(struct chat_frame *frame);
  * always does for a missing member.
  *
  * An object with a non-null `error` is readable whatever else it holds: look at frame->error first, for
- * when it is there (kind not JSON_NONE) nothing else is promised.
+ * when it is there (kind not JSON_KIND_NONE) nothing else is promised.
  */
 bool chat_frame_read(struct chat_frame *frame, struct bytes payload);
 
+/* Other values for some members; JSON text. A p of NULL leaves the member as it stands. */
+struct chat_frame_patch {
+	struct bytes id, created;
+	struct bytes content; /* of the first choice's delta, with its quotes */
+	bool drop_role;       /* of every choice's delta */
+};
+
 struct chat_frame_view {
-	bool logprobs;         /* keep them */
-	unsigned top_logprobs; /* and at most so many candidates */
-	bool usage;            /* keep the `usage` member */
+	bool logprobs;                        /* keep them */
+	unsigned top_logprobs;                /* and at most so many candidates */
+	bool usage;                           /* keep the `usage` member */
+	const struct chat_frame_patch *patch; /* borrowed; NULL: none */
 };
 
 /* Appends the payload with what the view leaves out removed; every other byte stays, white space

@@ -55,11 +55,26 @@ struct chat_request {
  * twice is an error too, for the upstream might read the other one. */
 bool chat_request_read(struct chat_request *request, struct bytes body, struct api_error *error);
 
+/* How an upstream is told to go on with a partial assistant turn. */
+enum chat_prefill {
+	CHAT_PREFILL_NONE,  /* it cannot be: an instruction follows the partial turn */
+	CHAT_PREFILL_PLAIN, /* a last message of role assistant is continued */
+	CHAT_PREFILL_VLLM, /* the same, with add_generation_prompt false, continue_final_message true */
+	CHAT_PREFILL_DEEPSEEK, /* the same, with prefix: true in the message */
+	CHAT_PREFILL_MISTRAL,  /* as deepseek; the answer repeats the partial turn */
+	CHAT_PREFILL_ANTHROPIC, /* as plain; white space at the end of the partial turn is not sent */
+};
+
 struct chat_rewrite {
 	const char *model;     /* the upstream's name for the model */
 	bool draft;            /* also set stream, logprobs, top_logprobs and stream_options */
 	unsigned top_logprobs; /* for a draft */
 	bool stream_usage;     /* for a draft: ask for the usage frame */
+	/* To go on with a partial answer; a partial.p of NULL: none. Its tokens are taken off max_tokens and
+	 * max_completion_tokens, of which at least 1 is left. */
+	enum chat_prefill prefill;
+	struct bytes partial; /* text, not JSON */
+	uint64_t partial_tokens;
 };
 
 /* Appends the body for the upstream. Only what chat_rewrite names is replaced or added and only the

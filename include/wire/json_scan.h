@@ -9,7 +9,7 @@
  * one check at its end, json_scan_end().
  *
  *	json_scan_init(&s, text);
- *	if (json_enter(&s, JSON_OBJECT)) {
+ *	if (json_enter(&s, JSON_KIND_OBJECT)) {
  *		while (json_next_member(&s, &member)) {
  *			if (json_key_is(member.key, "model"))
  *				json_take(&s, &model);
@@ -34,14 +34,14 @@
 enum { JSON_DEPTH_MAX = 64 }; /* the bits of json_scan.objects */
 
 enum json_kind {
-	JSON_NONE, /* absent, or a fault */
-	JSON_NULL,
-	JSON_FALSE,
-	JSON_TRUE,
-	JSON_NUMBER,
-	JSON_STRING,
-	JSON_ARRAY,
-	JSON_OBJECT,
+	JSON_KIND_NONE, /* absent, or a fault */
+	JSON_KIND_NULL,
+	JSON_KIND_FALSE,
+	JSON_KIND_TRUE,
+	JSON_KIND_NUMBER,
+	JSON_KIND_STRING,
+	JSON_KIND_ARRAY,
+	JSON_KIND_OBJECT,
 };
 
 enum json_fault {
@@ -78,7 +78,7 @@ struct json_scan {
 
 void json_scan_init(struct json_scan *s, struct bytes text);
 
-/* The kind of the value that comes next, from its first byte; JSON_NONE at a fault. */
+/* The kind of the value that comes next, from its first byte; JSON_KIND_NONE at a fault. */
 enum json_kind json_peek(struct json_scan *s);
 
 /* Enters the next value, which must be of `kind` (object or array). Any other kind is left

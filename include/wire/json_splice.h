@@ -12,7 +12,7 @@
 
 /* One member of an object in a text. A zeroed slot means that the member is absent. */
 struct json_slot {
-	struct json_value value; /* kind JSON_NONE: absent */
+	struct json_value value; /* kind JSON_KIND_NONE: absent */
 	const char *begin;       /* the key's opening quote */
 	const char *before;      /* the end of the previous member's value; NULL for the first */
 	const char *after;       /* the next member's opening quote; NULL for the last */

@@ -279,8 +279,10 @@ explain_start(struct explain *e, struct plan *plan, const char *prompt)
 {
 	static const struct leg_events events = {on_leg_frame, on_leg_done, on_leg_failed};
 	const struct config_model *model = e->route->drafters[0];
-	struct chat_rewrite rewrite = {model->upstream_name, true, e->route->entropy.top_logprobs,
-	                               model->provider->stream_usage};
+	struct chat_rewrite rewrite = {.model = model->upstream_name,
+	                               .draft = true,
+	                               .top_logprobs = e->route->entropy.top_logprobs,
+	                               .stream_usage = model->provider->stream_usage};
 	struct leg_spec spec = {
 	        .role = CASCADE_DRAFT, .model = model, .plan = plan, .stream = true};
 	struct api_error error;

@@ -75,7 +75,7 @@ endpoint_fail(struct service *service, struct http_call *call, const struct api_
 
 	if (allow)
 		headers[count++] = (struct http_header){"Allow", allow};
-	if (error->retry_after_s)
+	if (error->retry_after_ms)
 		headers[count++] = (struct http_header){"Retry-After", "1"};
 	buf_init(&body, 0);
 	api_error_write(error, &body);
@@ -132,7 +132,7 @@ handle_ready(struct service *service, struct http_call *call)
 		return;
 	}
 	api_error_set(&error, 503, NULL, "draining", "The gateway is shutting down.");
-	error.retry_after_s = 1;
+	error.retry_after_ms = 1000;
 	endpoint_fail(service, call, &error, NULL);
 }
 

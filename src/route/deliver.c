@@ -11,7 +11,7 @@ enum { DELIVER_HEADERS_MAX = 24 };
 struct deliver_headers {
 	struct http_header list[DELIVER_HEADERS_MAX];
 	size_t count;
-	char score[32], duration[24], attempts[12], retry_after[12];
+	char score[32], duration[24], attempts[12], retry_after[24];
 };
 
 static void
@@ -67,9 +67,9 @@ deliver_error(struct http_call *call, const struct deliver_facts *facts,
 
 	headers_fill(&headers, facts);
 	headers_add(&headers, "Content-Type", "application/json");
-	if (error->retry_after_s > 0) {
-		snprintf(headers.retry_after, sizeof(headers.retry_after), "%u",
-		         error->retry_after_s);
+	if (error->retry_after_ms > 0) {
+		snprintf(headers.retry_after, sizeof(headers.retry_after), "%llu",
+		         (unsigned long long)((error->retry_after_ms + 999) / 1000));
 		headers_add(&headers, "Retry-After", headers.retry_after);
 	}
 	buf_init(&body, 0);

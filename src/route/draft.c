@@ -31,8 +31,9 @@ static void
 draft_add_event(struct draft *draft, const struct chat_frame *frame)
 {
 	const struct chat_request *request = draft->request;
-	struct chat_frame_view view = {request->logprobs, request->top_logprobs,
-	                               request->include_usage};
+	struct chat_frame_view view = {.logprobs = request->logprobs,
+	                               .top_logprobs = request->top_logprobs,
+	                               .usage = request->include_usage};
 	struct buf *out = &draft->stream;
 
 	if (chat_frame_is_usage(frame) && !request->include_usage)
@@ -80,7 +81,7 @@ bool
 draft_token_counts(const struct chat_token *token)
 {
 	/* A string with nothing between its quotes. */
-	return token->text.kind == JSON_STRING && token->text.n > 2;
+	return token->text.kind == JSON_KIND_STRING && token->text.n > 2;
 }
 
 double

@@ -385,7 +385,7 @@ frame_says_something(const struct chat_frame *frame)
 {
 	for (size_t i = 0; i < frame->choice_count; i++) {
 		if (frame->choices[i].has_output ||
-		    frame->choices[i].finish_reason.kind == JSON_STRING)
+		    frame->choices[i].finish_reason.kind == JSON_KIND_STRING)
 			return true;
 	}
 	return false;

@@ -30,7 +30,7 @@ is_json_object(struct bytes text)
 	struct json_value value;
 
 	json_scan_init(&scan, text);
-	return json_take(&scan, &value) && value.kind == JSON_OBJECT && json_scan_end(&scan);
+	return json_take(&scan, &value) && value.kind == JSON_KIND_OBJECT && json_scan_end(&scan);
 }
 
 /* "upstream answered 503: <excerpt>", the excerpt redacted and bounded. */
@@ -67,7 +67,7 @@ failure_of_status(const struct leg_failure *failure, const struct config_model *
 		break;
 	case 429:
 		failure_status_error(failure, 429, "rate_limit_exceeded", model, error);
-		error->retry_after_s = failure->retry_after_s;
+		error->retry_after_ms = failure->retry_after_ms;
 		break;
 	default: failure_status_error(failure, 502, "upstream_status", model, error); break;
 	}

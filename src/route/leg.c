@@ -154,7 +154,7 @@ leg_note_frame(struct leg *leg)
 		size_t word = choice->index / 64 & 1;
 
 		leg->choices_seen[word] |= bit;
-		if (choice->finish_reason.kind == JSON_STRING)
+		if (choice->finish_reason.kind == JSON_KIND_STRING)
 			leg->choices_finished[word] |= bit;
 		output |= choice->has_output;
 	}
@@ -175,7 +175,7 @@ leg_fail_with_error(struct leg *leg, struct json_value error)
 	buf_init(&text, 0);
 	buf_init(&shown, 0);
 	json_scan_init(&scan, (struct bytes){error.p, error.n});
-	if (json_enter(&scan, JSON_OBJECT)) {
+	if (json_enter(&scan, JSON_KIND_OBJECT)) {
 		while (json_next_member(&scan, &member)) {
 			if (!json_take(&scan, &value))
 				break;
@@ -186,7 +186,7 @@ leg_fail_with_error(struct leg *leg, struct json_value error)
 		message = error;
 	}
 	buf_add_text(&text, "upstream sent an error in its answer");
-	if (message.kind == JSON_STRING) {
+	if (message.kind == JSON_KIND_STRING) {
 		buf_add_text(&text, ": ");
 		json_string_decode(message, &text);
 	}
@@ -221,7 +221,7 @@ leg_read_event(struct leg *leg, const struct sse_event *event)
 		         "upstream sent a frame that is not a chat completion chunk");
 		return;
 	}
-	if (leg->frame.error.kind > JSON_NULL) {
+	if (leg->frame.error.kind > JSON_KIND_NULL) {
 		leg_fail_with_error(leg, leg->frame.error);
 		return;
 	}
@@ -249,7 +249,7 @@ leg_read_reply(struct leg *leg)
 		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
 	else if (!chat_frame_read(&leg->frame, buf_bytes(&leg->reply)))
 		leg_fail(leg, LEG_MALFORMED, "upstream's answer is not a chat completion in JSON");
-	else if (leg->frame.error.kind > JSON_NULL)
+	else if (leg->frame.error.kind > JSON_KIND_NULL)
 		leg_fail_with_error(leg, leg->frame.error);
 	else if (leg->frame.choice_count == 0)
 		leg_fail(leg, LEG_MALFORMED, "upstream's answer has no choices");
@@ -313,7 +313,8 @@ on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 	if (leg->direct)
 		leg_keep_headers(leg, fetch);
 	if (status < 200 || status > 299) {
-		leg->failure.retry_after_s = retry_after_s(http_fetch_header(fetch, "retry-after"));
+		leg->failure.retry_after_ms =
+		        1000ull * retry_after_s(http_fetch_header(fetch, "retry-after"));
 		leg->reply.limit = LEG_ERROR_MAX_BYTES;
 		return;
 	}

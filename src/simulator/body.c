@@ -10,7 +10,7 @@ sim_body_wrong(struct api_error *error, const char *param, const char *wants)
 bool
 sim_body_is_absent(struct json_value value)
 {
-	return value.kind == JSON_NONE || value.kind == JSON_NULL;
+	return value.kind == JSON_KIND_NONE || value.kind == JSON_KIND_NULL;
 }
 
 bool
@@ -18,8 +18,8 @@ sim_body_bool(struct json_value value, const char *param, bool *out, struct api_
 {
 	if (sim_body_is_absent(value))
 		return true;
-	*out = value.kind == JSON_TRUE;
-	return *out || value.kind == JSON_FALSE || sim_body_wrong(error, param, "a boolean");
+	*out = value.kind == JSON_KIND_TRUE;
+	return *out || value.kind == JSON_KIND_FALSE || sim_body_wrong(error, param, "a boolean");
 }
 
 bool
@@ -49,7 +49,7 @@ sim_body_take(struct bytes body, const char *const *names, size_t count, struct 
 	struct json_scan scan;
 
 	json_scan_init(&scan, body);
-	if (json_enter(&scan, JSON_OBJECT)) {
+	if (json_enter(&scan, JSON_KIND_OBJECT)) {
 		while (json_next_member(&scan, &member)) {
 			json_take(&scan, &value);
 			for (size_t i = 0; i < count; i++) {
@@ -73,9 +73,9 @@ sim_body_take(struct bytes body, const char *const *names, size_t count, struct 
 bool
 sim_body_model(struct json_value value, struct buf *model, struct api_error *error)
 {
-	if (value.kind == JSON_STRING)
+	if (value.kind == JSON_KIND_STRING)
 		json_string_decode(value, model);
-	if (value.kind == JSON_STRING && model->n > 0 && !memchr(model->p, '\0', model->n))
+	if (value.kind == JSON_KIND_STRING && model->n > 0 && !memchr(model->p, '\0', model->n))
 		return true;
 	api_error_set(error, 400, "model", NULL, "You must provide a model parameter.");
 	return false;

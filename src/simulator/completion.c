@@ -50,7 +50,7 @@ completion_speak(struct sim_completion *c, const struct sim_completion_spec *spe
 
 	c->fingerprint = seed;
 	seed = sim_hash(seed, spec->prompt);
-	if (c->plan.tool && request->tools.kind == JSON_ARRAY && !c->plan.empty &&
+	if (c->plan.tool && request->tools.kind == JSON_KIND_ARRAY && !c->plan.empty &&
 	    sim_tool_call_make(json_value_text(request->tools), spec->prompt, &c->name,
 	                       &c->arguments))
 		c->kind = SIM_ANSWER_TOOL;

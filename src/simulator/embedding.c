@@ -40,11 +40,11 @@ is_token_array(struct json_value array, uint64_t *count)
 
 	*count = 0;
 	json_scan_init(&scan, json_value_text(array));
-	if (!json_enter(&scan, JSON_ARRAY))
+	if (!json_enter(&scan, JSON_KIND_ARRAY))
 		return false;
 	for (; json_next_element(&scan); ++*count) {
 		json_take(&scan, &id);
-		good = good && id.kind == JSON_NUMBER;
+		good = good && id.kind == JSON_KIND_NUMBER;
 	}
 	return good && *count > 0;
 }
@@ -57,7 +57,7 @@ add_input(struct sim_embedding_request *r, struct json_value input, struct api_e
 
 	if (r->count == SIM_INPUTS_MAX)
 		return sim_body_wrong(error, "input", "at most 2048 inputs");
-	if (input.kind == JSON_STRING) {
+	if (input.kind == JSON_KIND_STRING) {
 		json_string_decode(input, &r->texts);
 		if (r->texts.n == begin)
 			return sim_body_wrong(error, "input", "no empty string");
@@ -79,10 +79,10 @@ read_inputs(struct sim_embedding_request *r, struct json_value input, struct api
 	struct json_value value;
 	uint64_t tokens;
 
-	if (input.kind != JSON_ARRAY || is_token_array(input, &tokens))
+	if (input.kind != JSON_KIND_ARRAY || is_token_array(input, &tokens))
 		return add_input(r, input, error);
 	json_scan_init(&scan, json_value_text(input));
-	json_enter(&scan, JSON_ARRAY);
+	json_enter(&scan, JSON_KIND_ARRAY);
 	while (json_next_element(&scan)) {
 		json_take(&scan, &value);
 		if (!add_input(r, value, error))
@@ -112,9 +112,9 @@ sim_embedding_request_read(struct sim_embedding_request *r, struct bytes body,
 		return false;
 	r->dimensions = (unsigned)dimensions;
 	format = values[3];
-	r->base64 = format.kind == JSON_STRING && json_string_is(format, "base64");
+	r->base64 = format.kind == JSON_KIND_STRING && json_string_is(format, "base64");
 	if (!r->base64 && !sim_body_is_absent(format) &&
-	    !(format.kind == JSON_STRING && json_string_is(format, "float")))
+	    !(format.kind == JSON_KIND_STRING && json_string_is(format, "float")))
 		return sim_body_wrong(error, "encoding_format", "\"float\" or \"base64\"");
 	if (r->model.failed || r->texts.failed) {
 		api_error_set(error, 500, NULL, NULL, "There is no memory for this request.");

@@ -47,16 +47,16 @@ read_content(struct sim_request *r, struct json_value content, struct api_error 
 	struct json_scan scan;
 
 	buf_reset(&r->scratch);
-	if (content.kind == JSON_STRING) {
+	if (content.kind == JSON_KIND_STRING) {
 		json_string_decode(content, &r->scratch);
-	} else if (content.kind == JSON_ARRAY) {
+	} else if (content.kind == JSON_KIND_ARRAY) {
 		json_scan_init(&scan, json_value_text(content));
-		json_enter(&scan, JSON_ARRAY);
+		json_enter(&scan, JSON_KIND_ARRAY);
 		while (json_next_element(&scan)) {
 			struct json_value text = {0}, value;
 			struct json_member member;
 
-			if (!json_enter(&scan, JSON_OBJECT))
+			if (!json_enter(&scan, JSON_KIND_OBJECT))
 				return sim_body_wrong(error, "messages",
 				                      "content parts that are objects");
 			while (json_next_member(&scan, &member)) {
@@ -64,7 +64,7 @@ read_content(struct sim_request *r, struct json_value content, struct api_error 
 				if (json_key_is(member.key, "text"))
 					text = value;
 			}
-			if (text.kind != JSON_STRING) {
+			if (text.kind != JSON_KIND_STRING) {
 				r->prompt_tokens += TOKENS_PER_PART;
 				continue;
 			}
@@ -87,7 +87,7 @@ read_message(struct sim_request *r, struct json_scan *scan, struct api_error *er
 	struct json_value role = {0}, content = {0}, calls = {0}, value;
 	struct json_member member;
 
-	if (!json_enter(scan, JSON_OBJECT))
+	if (!json_enter(scan, JSON_KIND_OBJECT))
 		return sim_body_wrong(error, "messages", "an array of objects");
 	while (json_next_member(scan, &member)) {
 		json_take(scan, &value);
@@ -98,7 +98,7 @@ read_message(struct sim_request *r, struct json_scan *scan, struct api_error *er
 		else if (json_key_is(member.key, "tool_calls"))
 			calls = value;
 	}
-	if (role.kind != JSON_STRING)
+	if (role.kind != JSON_KIND_STRING)
 		return sim_body_wrong(error, "messages", "a role in each message");
 	if (!read_content(r, content, error))
 		return false;
@@ -118,10 +118,10 @@ read_messages(struct sim_request *r, struct json_value messages, struct api_erro
 	struct json_scan scan;
 	bool any = false;
 
-	if (messages.kind != JSON_ARRAY)
+	if (messages.kind != JSON_KIND_ARRAY)
 		return sim_body_wrong(error, "messages", "an array of messages");
 	json_scan_init(&scan, json_value_text(messages));
-	json_enter(&scan, JSON_ARRAY);
+	json_enter(&scan, JSON_KIND_ARRAY);
 	while (json_next_element(&scan)) {
 		if (!read_message(r, &scan, error))
 			return false;
@@ -133,7 +133,7 @@ read_messages(struct sim_request *r, struct json_value messages, struct api_erro
 static bool
 add_stop(struct sim_request *r, struct json_value value)
 {
-	if (value.kind != JSON_STRING || r->stop_count == SIM_STOPS_MAX)
+	if (value.kind != JSON_KIND_STRING || r->stop_count == SIM_STOPS_MAX)
 		return false;
 	buf_reset(&r->stops[r->stop_count]);
 	json_string_decode(value, &r->stops[r->stop_count++]);
@@ -149,9 +149,9 @@ read_stop(struct sim_request *r, struct json_value stop, struct api_error *error
 
 	if (sim_body_is_absent(stop))
 		return true;
-	if (stop.kind == JSON_ARRAY) {
+	if (stop.kind == JSON_KIND_ARRAY) {
 		json_scan_init(&scan, json_value_text(stop));
-		json_enter(&scan, JSON_ARRAY);
+		json_enter(&scan, JSON_KIND_ARRAY);
 		while (json_next_element(&scan)) {
 			json_take(&scan, &value);
 			good = good && add_stop(r, value);
@@ -174,7 +174,7 @@ read_stream_options(struct sim_request *r, struct json_value options, struct api
 	if (!r->stream)
 		return sim_body_wrong(error, "stream_options", "it only where stream is true");
 	json_scan_init(&scan, json_value_text(options));
-	if (!json_enter(&scan, JSON_OBJECT))
+	if (!json_enter(&scan, JSON_KIND_OBJECT))
 		return sim_body_wrong(error, "stream_options", "an object");
 	while (json_next_member(&scan, &member)) {
 		json_take(&scan, &value);
@@ -231,10 +231,10 @@ read_numbers(struct sim_request *r, const struct json_value *values, struct api_
 	r->top_logprobs = (unsigned)top;
 	if (!sim_body_is_absent(values[TOP_LOGPROBS]) && !r->logprobs)
 		return sim_body_wrong(error, "top_logprobs", "it only where logprobs is true");
-	if (!sim_body_is_absent(values[SEED]) && values[SEED].kind != JSON_NUMBER)
+	if (!sim_body_is_absent(values[SEED]) && values[SEED].kind != JSON_KIND_NUMBER)
 		return sim_body_wrong(error, "seed", "an integer");
 	/* A negative seed, or a huge one, is as good as any: only its digits count. */
-	for (size_t i = 0; i < values[SEED].n && values[SEED].kind == JSON_NUMBER; i++)
+	for (size_t i = 0; i < values[SEED].n && values[SEED].kind == JSON_KIND_NUMBER; i++)
 		r->seed = r->seed * 31 + (unsigned char)values[SEED].p[i];
 	return true;
 }
@@ -245,7 +245,7 @@ has_elements(struct json_value array)
 	struct json_scan scan;
 
 	json_scan_init(&scan, json_value_text(array));
-	return json_enter(&scan, JSON_ARRAY) && json_next_element(&scan);
+	return json_enter(&scan, JSON_KIND_ARRAY) && json_next_element(&scan);
 }
 
 static bool
@@ -272,9 +272,9 @@ sim_request_read(struct sim_request *r, struct bytes body, struct api_error *err
 	    !sim_body_bool(values[LOGPROBS], "logprobs", &r->logprobs, error) ||
 	    !read_numbers(r, values, error) || !read_stop(r, values[STOP], error))
 		return false;
-	if (!sim_body_is_absent(values[TOOLS]) && values[TOOLS].kind != JSON_ARRAY)
+	if (!sim_body_is_absent(values[TOOLS]) && values[TOOLS].kind != JSON_KIND_ARRAY)
 		return sim_body_wrong(error, "tools", "an array");
-	if (values[TOOLS].kind == JSON_ARRAY && has_elements(values[TOOLS]))
+	if (values[TOOLS].kind == JSON_KIND_ARRAY && has_elements(values[TOOLS]))
 		r->tools = values[TOOLS];
 	if (r->model.failed || r->prompt.failed || r->scratch.failed || stops_failed(r)) {
 		api_error_set(error, 500, NULL, NULL, "There is no memory for this request.");

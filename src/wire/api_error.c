@@ -43,7 +43,8 @@ api_error_set(struct api_error *error, int status, const char *param, const char
 	error->status = status;
 	error->type = api_error_type(status);
 	error->code = code;
-	error->retry_after_s = 0;
+	error->retry_after_ms = 0;
+	error->no_retry = false;
 	snprintf(error->param, sizeof(error->param), "%s", param ? param : "");
 	va_start(args, format);
 	n = vsnprintf(error->message, sizeof(error->message), format, args);

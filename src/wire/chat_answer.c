@@ -187,7 +187,7 @@ call_index_guess(const struct answer_choice *choice, struct json_value id, uint6
 		const struct answer_call *call = &choice->calls[i];
 		struct bytes known = chat_parts_text(&call->parts, "id");
 
-		if (id.kind == JSON_STRING && known.n > 0 &&
+		if (id.kind == JSON_KIND_STRING && known.n > 0 &&
 		    bytes_equal(known, (struct bytes){id.p + 1, id.n - 2}))
 			return call->index;
 		if (call->index >= next)
@@ -195,7 +195,7 @@ call_index_guess(const struct answer_choice *choice, struct json_value id, uint6
 	}
 	if (choice->call_count == 0)
 		return position;
-	if ((id.kind == JSON_STRING && id.n > 2) || position > 0)
+	if ((id.kind == JSON_KIND_STRING && id.n > 2) || position > 0)
 		return next;
 	return choice->calls[choice->call_count - 1].index;
 }
@@ -205,14 +205,14 @@ call_add(struct chat_answer *answer, struct answer_choice *choice, struct bytes 
          uint64_t position)
 {
 	static const char *const skip[] = {"index", NULL};
-	struct json_value id = {.kind = JSON_NONE}, index = {.kind = JSON_NONE}, value;
+	struct json_value id = {.kind = JSON_KIND_NONE}, index = {.kind = JSON_KIND_NONE}, value;
 	struct answer_call *call;
 	struct json_scan scan;
 	struct json_member member;
 	uint64_t number;
 
 	json_scan_init(&scan, object);
-	if (!json_enter(&scan, JSON_OBJECT))
+	if (!json_enter(&scan, JSON_KIND_OBJECT))
 		return false;
 	while (json_next_member(&scan, &member)) {
 		if (!json_take(&scan, &value))
@@ -222,7 +222,7 @@ call_add(struct chat_answer *answer, struct answer_choice *choice, struct bytes 
 		else if (json_key_is(member.key, "id"))
 			id = value;
 	}
-	if (index.kind == JSON_NONE || index.kind == JSON_NULL)
+	if (index.kind == JSON_KIND_NONE || index.kind == JSON_KIND_NULL)
 		number = call_index_guess(choice, id, position);
 	else if (!json_to_u64(index, UINT32_MAX, &number))
 		return false;
@@ -238,7 +238,7 @@ calls_add(struct chat_answer *answer, struct answer_choice *choice, struct json_
 	uint64_t position = 0;
 
 	json_scan_init(&scan, json_value_text(calls));
-	if (!json_enter(&scan, JSON_ARRAY))
+	if (!json_enter(&scan, JSON_KIND_ARRAY))
 		return false;
 	while (json_next_element(&scan)) {
 		if (!json_take(&scan, &value) ||
@@ -282,18 +282,19 @@ choice_add(struct chat_answer *answer, const struct chat_frame *frame,
 	if (!choice)
 		return false;
 	answer->has_output |= from->has_output;
-	if (from->role.kind == JSON_STRING && from->role.n > 2 &&
+	if (from->role.kind == JSON_KIND_STRING && from->role.n > 2 &&
 	    !value_keep(answer, &choice->role, from->role))
 		return false;
-	if (from->delta.kind == JSON_OBJECT &&
+	if (from->delta.kind == JSON_KIND_OBJECT &&
 	    !chat_parts_add(&choice->message, json_value_text(from->delta), skip, &answer->room))
 		return false;
-	if (from->tool_calls.kind == JSON_ARRAY && !calls_add(answer, choice, from->tool_calls))
+	if (from->tool_calls.kind == JSON_KIND_ARRAY &&
+	    !calls_add(answer, choice, from->tool_calls))
 		return false;
 	if (answer->keep_logprobs && from->has_logprobs &&
 	    !logprobs_add(answer, choice, frame, from))
 		return false;
-	return from->finish_reason.kind != JSON_STRING ||
+	return from->finish_reason.kind != JSON_KIND_STRING ||
 	       value_keep(answer, &choice->finish_reason, from->finish_reason);
 }
 
@@ -304,9 +305,9 @@ value_is_told(struct json_value value)
 {
 	uint64_t number;
 
-	if (value.kind == JSON_STRING)
+	if (value.kind == JSON_KIND_STRING)
 		return value.n > 2;
-	return value.kind == JSON_NUMBER && !(json_to_u64(value, 0, &number) && number == 0);
+	return value.kind == JSON_KIND_NUMBER && !(json_to_u64(value, 0, &number) && number == 0);
 }
 
 bool
@@ -320,7 +321,7 @@ chat_answer_add(struct chat_answer *answer, const struct chat_frame *frame)
 	        [ANSWER_FINGERPRINT] = frame->system_fingerprint,
 	};
 
-	if (frame->error.kind != JSON_NONE)
+	if (frame->error.kind != JSON_KIND_NONE)
 		return false;
 	for (size_t i = 0; i < ANSWER_MEMBER_COUNT; i++) {
 		if (answer->members[i].n == 0 && value_is_told(members[i]) &&

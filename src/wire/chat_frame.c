@@ -152,7 +152,7 @@ choice_add(struct chat_frame *frame)
 static bool
 value_take(struct json_scan *s, struct json_value *value, enum json_kind kind)
 {
-	return json_take(s, value) && (value->kind == kind || value->kind == JSON_NULL);
+	return json_take(s, value) && (value->kind == kind || value->kind == JSON_KIND_NULL);
 }
 
 static bool
@@ -160,8 +160,8 @@ count_take(struct json_scan *s, uint64_t *count)
 {
 	struct json_value value;
 
-	return value_take(s, &value, JSON_NUMBER) &&
-	       (value.kind == JSON_NULL || json_to_u64(value, UINT64_MAX, count));
+	return value_take(s, &value, JSON_KIND_NUMBER) &&
+	       (value.kind == JSON_KIND_NULL || json_to_u64(value, UINT64_MAX, count));
 }
 
 static bool
@@ -171,9 +171,9 @@ usage_details_read(struct json_scan *s, struct chat_usage *usage)
 	uint32_t seen = 0;
 	size_t key;
 
-	if (json_peek(s) == JSON_NULL)
+	if (json_peek(s) == JSON_KIND_NULL)
 		return json_skip(s);
-	if (!json_enter(s, JSON_OBJECT))
+	if (!json_enter(s, JSON_KIND_OBJECT))
 		return false;
 	while (json_next_member(s, &member)) {
 		if (!json_key_find_once(member.key, details_keys, 1, &seen, &key))
@@ -192,9 +192,9 @@ usage_read(struct json_scan *s, struct chat_usage *usage)
 	bool good = true;
 	size_t key;
 
-	if (json_peek(s) == JSON_NULL)
+	if (json_peek(s) == JSON_KIND_NULL)
 		return json_skip(s);
-	if (!json_enter(s, JSON_OBJECT))
+	if (!json_enter(s, JSON_KIND_OBJECT))
 		return false;
 	usage->known = true;
 	while (good && json_next_member(s, &member)) {
@@ -216,9 +216,9 @@ static bool
 tokens_read(struct chat_frame *frame, struct chat_choice *choice, struct json_scan *s,
             bool is_refusal)
 {
-	if (json_peek(s) == JSON_NULL)
+	if (json_peek(s) == JSON_KIND_NULL)
 		return json_skip(s);
-	if (!json_enter(s, JSON_ARRAY))
+	if (!json_enter(s, JSON_KIND_ARRAY))
 		return false;
 	choice->has_logprobs = true;
 	while (json_next_element(s)) {
@@ -238,9 +238,9 @@ logprobs_read(struct chat_frame *frame, struct chat_choice *choice, struct json_
 	uint32_t seen = 0;
 	size_t key;
 
-	if (json_peek(s) == JSON_NULL)
+	if (json_peek(s) == JSON_KIND_NULL)
 		return json_skip(s);
-	if (!json_enter(s, JSON_OBJECT))
+	if (!json_enter(s, JSON_KIND_OBJECT))
 		return false;
 	while (json_next_member(s, &member)) {
 		if (!json_key_find_once(member.key, logprobs_keys, LOGPROBS_KEY_COUNT, &seen, &key))
@@ -259,16 +259,16 @@ array_is_filled(struct json_value value)
 {
 	struct json_scan s;
 
-	if (value.kind != JSON_ARRAY)
+	if (value.kind != JSON_KIND_ARRAY)
 		return false;
 	json_scan_init(&s, json_value_text(value));
-	return json_enter(&s, JSON_ARRAY) && json_next_element(&s);
+	return json_enter(&s, JSON_KIND_ARRAY) && json_next_element(&s);
 }
 
 static bool
 string_is_filled(struct json_value value)
 {
-	return value.kind == JSON_STRING && value.n > 2;
+	return value.kind == JSON_KIND_STRING && value.n > 2;
 }
 
 /* Reads `delta` or `message`, of which only one may be an object. */
@@ -280,30 +280,33 @@ delta_read(struct chat_choice *choice, struct json_scan *s)
 	bool good = true;
 	size_t key;
 
-	if (json_peek(s) == JSON_NULL)
+	if (json_peek(s) == JSON_KIND_NULL)
 		return json_skip(s);
-	if (choice->delta.kind != JSON_NONE || !json_enter(s, JSON_OBJECT))
+	if (choice->delta.kind != JSON_KIND_NONE || !json_enter(s, JSON_KIND_OBJECT))
 		return false;
-	choice->delta = (struct json_value){.p = s->p - 1, .kind = JSON_OBJECT};
+	choice->delta = (struct json_value){.p = s->p - 1, .kind = JSON_KIND_OBJECT};
 	while (good && json_next_member(s, &member)) {
 		good = json_key_find_once(member.key, delta_keys, DELTA_KEY_COUNT, &seen, &key);
 		if (!good)
 			break;
 		switch (key) {
-		case DELTA_CONTENT: good = value_take(s, &choice->content, JSON_STRING); break;
-		case DELTA_ROLE: good = value_take(s, &choice->role, JSON_STRING); break;
-		case DELTA_REFUSAL: good = value_take(s, &choice->refusal, JSON_STRING); break;
-		case DELTA_TOOL_CALLS: good = value_take(s, &choice->tool_calls, JSON_ARRAY); break;
+		case DELTA_CONTENT: good = value_take(s, &choice->content, JSON_KIND_STRING); break;
+		case DELTA_ROLE: good = value_take(s, &choice->role, JSON_KIND_STRING); break;
+		case DELTA_REFUSAL: good = value_take(s, &choice->refusal, JSON_KIND_STRING); break;
+		case DELTA_TOOL_CALLS:
+			good = value_take(s, &choice->tool_calls, JSON_KIND_ARRAY);
+			break;
 		case DELTA_FUNCTION_CALL:
-			good = value_take(s, &choice->function_call, JSON_OBJECT);
+			good = value_take(s, &choice->function_call, JSON_KIND_OBJECT);
 			break;
 		default: good = json_skip(s);
 		}
 	}
 	choice->delta.n = (size_t)(s->p - choice->delta.p);
-	choice->has_output =
-	        string_is_filled(choice->content) || string_is_filled(choice->refusal) ||
-	        array_is_filled(choice->tool_calls) || choice->function_call.kind == JSON_OBJECT;
+	choice->has_output = string_is_filled(choice->content) ||
+	                     string_is_filled(choice->refusal) ||
+	                     array_is_filled(choice->tool_calls) ||
+	                     choice->function_call.kind == JSON_KIND_OBJECT;
 	return good && !s->fault;
 }
 
@@ -342,7 +345,7 @@ choice_read(struct chat_frame *frame, struct chat_choice *choice, struct json_sc
 			good = logprobs_read(frame, choice, s);
 			break;
 		case CHOICE_FINISH_REASON:
-			good = value_take(s, &choice->finish_reason, JSON_STRING);
+			good = value_take(s, &choice->finish_reason, JSON_KIND_STRING);
 			break;
 		default: good = json_skip(s);
 		}
@@ -354,7 +357,7 @@ choice_read(struct chat_frame *frame, struct chat_choice *choice, struct json_sc
 static bool
 choices_read(struct chat_frame *frame, struct json_scan *s)
 {
-	if (!json_enter(s, JSON_ARRAY))
+	if (!json_enter(s, JSON_KIND_ARRAY))
 		return false;
 	while (json_next_element(s)) {
 		struct chat_choice *choice = choice_add(frame);
@@ -385,23 +388,23 @@ member_read(struct chat_frame *frame, struct json_walk *walk, size_t key, bool *
 
 	switch (key) {
 	case FRAME_CHOICES:
-		if (json_peek(s) == JSON_NULL)
+		if (json_peek(s) == JSON_KIND_NULL)
 			return json_skip(s);
 		*has_choices = true;
 		return choices_read(frame, s);
 	case FRAME_USAGE:
 		json_walk_mark(walk, &frame->usage);
 		return usage_read(s, &frame->usage_counts);
-	case FRAME_ID: return value_take(s, &frame->id, JSON_STRING);
-	case FRAME_CREATED: return value_take(s, &frame->created, JSON_NUMBER);
-	case FRAME_MODEL: return value_take(s, &frame->model, JSON_STRING);
+	case FRAME_ID: return value_take(s, &frame->id, JSON_KIND_STRING);
+	case FRAME_CREATED: return value_take(s, &frame->created, JSON_KIND_NUMBER);
+	case FRAME_MODEL: return value_take(s, &frame->model, JSON_KIND_STRING);
 	case FRAME_SYSTEM_FINGERPRINT:
-		return value_take(s, &frame->system_fingerprint, JSON_STRING);
-	case FRAME_SERVICE_TIER: return value_take(s, &frame->service_tier, JSON_STRING);
+		return value_take(s, &frame->system_fingerprint, JSON_KIND_STRING);
+	case FRAME_SERVICE_TIER: return value_take(s, &frame->service_tier, JSON_KIND_STRING);
 	case FRAME_OBJECT: return json_skip(s);
 	case FRAME_ERROR:
 		/* Any error at all is for error_read(). */
-		return json_peek(s) == JSON_NULL && json_skip(s);
+		return json_peek(s) == JSON_KIND_NULL && json_skip(s);
 	default: return json_skip(s);
 	}
 }
@@ -437,14 +440,14 @@ error_read(struct chat_frame *frame)
 
 	frame_reset(frame, frame->text);
 	json_scan_init(&s, frame->text);
-	if (!json_enter(&s, JSON_OBJECT))
+	if (!json_enter(&s, JSON_KIND_OBJECT))
 		return false;
 	while (json_next_member(&s, &member)) {
-		if (json_take(&s, &value) && value.kind != JSON_NULL &&
+		if (json_take(&s, &value) && value.kind != JSON_KIND_NULL &&
 		    json_key_find(member.key, &frame_keys[FRAME_ERROR], 1) == 0)
 			frame->error = value;
 	}
-	return json_scan_end(&s) && frame->error.kind != JSON_NONE;
+	return json_scan_end(&s) && frame->error.kind != JSON_KIND_NONE;
 }
 
 bool
@@ -468,7 +471,7 @@ slot_cut(struct buf *out, const char **cursor, const struct json_slot *slot)
 {
 	const char *end;
 
-	if (slot->value.kind == JSON_NONE)
+	if (slot->value.kind == JSON_KIND_NONE)
 		return;
 	end = slot->value.p + slot->value.n;
 	if (slot->before)
@@ -497,7 +500,7 @@ chat_frame_write(const struct chat_frame *frame, const struct chat_frame_view *v
                  struct buf *out)
 {
 	const char *cursor = frame->text.p, *end = frame->text.p + frame->text.n;
-	bool usage_first = frame->choice_count > 0 && frame->usage.value.kind != JSON_NONE &&
+	bool usage_first = frame->choice_count > 0 && frame->usage.value.kind != JSON_KIND_NONE &&
 	                   frame->usage.begin < frame->choices[0].span.open;
 
 	/* The cuts must come in the order of the text. */

@@ -73,25 +73,25 @@ refuse_next(const struct reader *r, const char *member, const char *expected)
 static bool
 read_part(struct reader *r)
 {
-	struct json_value type = {.kind = JSON_NONE};
+	struct json_value type = {.kind = JSON_KIND_NONE};
 	struct json_member member;
 
-	if (!json_enter(r->scan, JSON_OBJECT))
+	if (!json_enter(r->scan, JSON_KIND_OBJECT))
 		return refuse_next(r, NULL, "an object");
 	while (json_next_member(r->scan, &member)) {
 		if (!json_key_is(member.key, "type")) {
 			json_skip(r->scan);
 			continue;
 		}
-		if (type.kind != JSON_NONE)
+		if (type.kind != JSON_KIND_NONE)
 			return refuse_twice(r, "type");
 		json_take(r->scan, &type);
 	}
 	if (r->scan->fault)
 		return false;
-	if (type.kind == JSON_NONE)
+	if (type.kind == JSON_KIND_NONE)
 		return refuse_missing(r, "type");
-	if (type.kind != JSON_STRING)
+	if (type.kind != JSON_KIND_STRING)
 		return refuse_type(r, "type", "a string", type);
 	if (json_string_is(type, "image_url"))
 		r->messages->has_images = true;
@@ -102,13 +102,13 @@ read_part(struct reader *r)
 static bool
 read_content(struct reader *r, struct json_value *value)
 {
-	if (!json_enter(r->scan, JSON_ARRAY)) {
+	if (!json_enter(r->scan, JSON_KIND_ARRAY)) {
 		if (!json_take(r->scan, value))
 			return false;
-		return value->kind == JSON_STRING || value->kind == JSON_NULL ||
+		return value->kind == JSON_KIND_STRING || value->kind == JSON_KIND_NULL ||
 		       refuse_type(r, "content", "a string or an array of objects", *value);
 	}
-	value->kind = JSON_ARRAY;
+	value->kind = JSON_KIND_ARRAY;
 	for (r->part = 0; json_next_element(r->scan); r->part++) {
 		if (!read_part(r))
 			return false;
@@ -120,7 +120,7 @@ read_content(struct reader *r, struct json_value *value)
 static bool
 stands(struct json_value value)
 {
-	return value.kind != JSON_NONE && value.kind != JSON_NULL;
+	return value.kind != JSON_KIND_NONE && value.kind != JSON_KIND_NULL;
 }
 
 static bool
@@ -130,7 +130,7 @@ check_message(const struct reader *r, const struct json_value *fields)
 
 	if (!stands(role))
 		return refuse_missing(r, "role");
-	if (role.kind != JSON_STRING)
+	if (role.kind != JSON_KIND_STRING)
 		return refuse_type(r, "role", "a string", role);
 	if (role.n == strlen("\"\"")) {
 		char path[API_PARAM_BYTES];
@@ -139,14 +139,14 @@ check_message(const struct reader *r, const struct json_value *fields)
 		              "Invalid '%s': empty string. Expected a role such as 'user'.", path);
 		return false;
 	}
-	if (stands(fields[TOOL_CALLS]) && fields[TOOL_CALLS].kind != JSON_ARRAY)
+	if (stands(fields[TOOL_CALLS]) && fields[TOOL_CALLS].kind != JSON_KIND_ARRAY)
 		return refuse_type(r, "tool_calls", "an array", fields[TOOL_CALLS]);
 	if (stands(content) || (stands(fields[TOOL_CALLS]) && !json_is_empty(fields[TOOL_CALLS])))
 		return true;
 	if (json_string_is(role, "assistant") &&
 	    (stands(fields[FUNCTION_CALL]) || stands(fields[REFUSAL]) || stands(fields[AUDIO])))
 		return true;
-	if (content.kind == JSON_NONE)
+	if (content.kind == JSON_KIND_NONE)
 		return refuse_missing(r, "content");
 	return refuse_type(r, "content", "a string or an array of objects", content);
 }
@@ -154,10 +154,10 @@ check_message(const struct reader *r, const struct json_value *fields)
 static bool
 read_message(struct reader *r)
 {
-	struct json_value fields[FIELD_COUNT] = {{.kind = JSON_NONE}};
+	struct json_value fields[FIELD_COUNT] = {{.kind = JSON_KIND_NONE}};
 	struct json_member member;
 
-	if (!json_enter(r->scan, JSON_OBJECT))
+	if (!json_enter(r->scan, JSON_KIND_OBJECT))
 		return refuse_next(r, NULL, "an object");
 	while (json_next_member(r->scan, &member)) {
 		unsigned i = 0;
@@ -168,7 +168,7 @@ read_message(struct reader *r)
 			json_skip(r->scan);
 			continue;
 		}
-		if (fields[i].kind != JSON_NONE)
+		if (fields[i].kind != JSON_KIND_NONE)
 			return refuse_twice(r, field_names[i]);
 		if (i == CONTENT ? !read_content(r, &fields[i]) : !json_take(r->scan, &fields[i]))
 			return false;
@@ -183,7 +183,7 @@ chat_messages_read(struct chat_messages *messages, struct json_scan *scan, struc
 	struct json_value value;
 
 	*messages = (struct chat_messages){.count = 0};
-	if (!json_enter(scan, JSON_ARRAY))
+	if (!json_enter(scan, JSON_KIND_ARRAY))
 		return json_take(scan, &value) &&
 		       param_refuse_type(error, "messages", "an array of objects", value);
 	for (; json_next_element(scan); r.index++) {

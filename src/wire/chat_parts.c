@@ -11,7 +11,7 @@ enum { PARTS_MEMBERS_MAX = 256, PARTS_NESTING_MAX = 3 };
 struct chat_part {
 	struct buf key;      /* escapes resolved */
 	struct buf text;     /* a string's text without its quotes, or a whole other value */
-	enum json_kind kind; /* JSON_NONE only until the first value is added */
+	enum json_kind kind; /* JSON_KIND_NONE only until the first value is added */
 	struct chat_parts
 	        inner; /* of an object, unless it is nested too deeply: then it is in text */
 };
@@ -67,7 +67,7 @@ parts_append(struct chat_parts *parts, struct bytes key, size_t *room)
 		parts->cap = cap;
 	}
 	part = &parts->list[parts->count++];
-	*part = (struct chat_part){.kind = JSON_NONE};
+	*part = (struct chat_part){.kind = JSON_KIND_NONE};
 	buf_add_bytes(&part->key, key);
 	return part->key.failed ? NULL : part;
 }
@@ -84,7 +84,7 @@ parts_at(struct chat_parts *parts, struct bytes key, size_t *room)
 		return part ? part : parts_append(parts, key, room);
 	}
 	buf_init(&plain, 0);
-	json_string_decode((struct json_value){key.p - 1, key.n + 2, JSON_STRING}, &plain);
+	json_string_decode((struct json_value){key.p - 1, key.n + 2, JSON_KIND_STRING}, &plain);
 	part = plain.failed ? NULL : parts_find(parts, buf_bytes(&plain));
 	if (!part && !plain.failed)
 		part = parts_append(parts, buf_bytes(&plain), room);
@@ -106,7 +106,7 @@ part_goes_on(const struct chat_part *part, struct json_value value, bool is_inne
 {
 	if (part->kind != value.kind)
 		return false;
-	if (value.kind == JSON_STRING)
+	if (value.kind == JSON_KIND_STRING)
 		return value.n == 2 || !key_is_name(buf_bytes(&part->key));
 	return is_inner;
 }
@@ -117,10 +117,10 @@ static bool parts_add(struct chat_parts *parts, struct bytes object, const char 
 static bool
 part_add(struct chat_part *part, struct json_value value, size_t *room, unsigned nesting)
 {
-	bool is_inner = value.kind == JSON_OBJECT && nesting < PARTS_NESTING_MAX;
+	bool is_inner = value.kind == JSON_KIND_OBJECT && nesting < PARTS_NESTING_MAX;
 	struct bytes text = json_value_text(value);
 
-	if (value.kind == JSON_NULL && part->kind != JSON_NONE)
+	if (value.kind == JSON_KIND_NULL && part->kind != JSON_KIND_NONE)
 		return true;
 	if (!part_goes_on(part, value, is_inner)) {
 		*room += part->text.n;
@@ -130,7 +130,7 @@ part_add(struct chat_part *part, struct json_value value, size_t *room, unsigned
 	part->kind = value.kind;
 	if (is_inner)
 		return parts_add(&part->inner, text, NULL, room, nesting + 1);
-	if (value.kind == JSON_STRING)
+	if (value.kind == JSON_KIND_STRING)
 		text = (struct bytes){text.p + 1, text.n - 2};
 	if (!room_take(room, text.n))
 		return false;
@@ -157,7 +157,7 @@ parts_add(struct chat_parts *parts, struct bytes object, const char *const *skip
 	struct json_value value;
 
 	json_scan_init(&scan, object);
-	if (!json_enter(&scan, JSON_OBJECT))
+	if (!json_enter(&scan, JSON_KIND_OBJECT))
 		return false;
 	while (json_next_member(&scan, &member)) {
 		struct chat_part *part;
@@ -182,11 +182,11 @@ chat_parts_add(struct chat_parts *parts, struct bytes object, const char *const 
 static void
 part_write(const struct chat_part *part, struct buf *out)
 {
-	if (part->kind == JSON_STRING) {
+	if (part->kind == JSON_KIND_STRING) {
 		buf_add(out, "\"", 1);
 		buf_add_bytes(out, buf_bytes(&part->text));
 		buf_add(out, "\"", 1);
-	} else if (part->kind == JSON_OBJECT && part->text.n == 0) {
+	} else if (part->kind == JSON_KIND_OBJECT && part->text.n == 0) {
 		buf_add(out, "{", 1);
 		chat_parts_write(&part->inner, true, out);
 		buf_add(out, "}", 1);
@@ -219,5 +219,6 @@ chat_parts_text(const struct chat_parts *parts, const char *key)
 {
 	const struct chat_part *part = parts_find(parts, bytes_of(key));
 
-	return part && part->kind == JSON_STRING ? buf_bytes(&part->text) : (struct bytes){"", 0};
+	return part && part->kind == JSON_KIND_STRING ? buf_bytes(&part->text)
+	                                              : (struct bytes){"", 0};
 }

@@ -62,10 +62,10 @@ read_stream_options(struct reader *r, const struct rule *rule, struct json_value
 			json_skip(&scan);
 			continue;
 		}
-		if (slot->value.kind != JSON_NONE)
+		if (slot->value.kind != JSON_KIND_NONE)
 			return param_refuse_twice(r->error, param);
 		json_walk_take(&walk, slot);
-		if (slot->value.kind != JSON_NULL &&
+		if (slot->value.kind != JSON_KIND_NULL &&
 		    !param_check_bool(r->error, param, slot->value, &q->include_usage))
 			return false;
 	}
@@ -101,9 +101,9 @@ read_seed(struct reader *r, const struct rule *rule, struct json_value value)
 static bool
 read_stop(struct reader *r, const struct rule *rule, struct json_value value)
 {
-	if (value.kind == JSON_STRING)
+	if (value.kind == JSON_KIND_STRING)
 		return true;
-	if (value.kind == JSON_ARRAY)
+	if (value.kind == JSON_KIND_ARRAY)
 		return param_check_strings(r->error, rule->name, value, CHAT_STOPS_MAX);
 	return param_refuse_type(r->error, rule->name, "a string or an array of strings", value);
 }
@@ -111,7 +111,7 @@ read_stop(struct reader *r, const struct rule *rule, struct json_value value)
 static bool
 read_tools(struct reader *r, const struct rule *rule, struct json_value value)
 {
-	if (value.kind != JSON_ARRAY)
+	if (value.kind != JSON_KIND_ARRAY)
 		return param_refuse_type(r->error, rule->name, "an array of objects", value);
 	if (!json_is_empty(value))
 		r->request->has_tools = true;
@@ -127,7 +127,7 @@ read_modalities(struct reader *r, const struct rule *rule, struct json_value val
 	if (!param_check_strings(r->error, rule->name, value, UINT32_MAX))
 		return false;
 	json_scan_init(&scan, json_value_text(value));
-	json_enter(&scan, JSON_ARRAY);
+	json_enter(&scan, JSON_KIND_ARRAY);
 	while (json_next_element(&scan) && json_take(&scan, &element)) {
 		if (json_string_is(element, "audio"))
 			r->request->wants_audio = true;
@@ -173,7 +173,7 @@ read_reasoning_effort(struct reader *r, const struct rule *rule, struct json_val
 	                                      "high", "xhigh",   "auto"};
 	struct chat_request *q = r->request;
 
-	if (value.kind != JSON_STRING)
+	if (value.kind != JSON_KIND_STRING)
 		return param_refuse_type(r->error, rule->name, "a string", value);
 	for (size_t i = 0; i < sizeof(efforts) / sizeof(efforts[0]); i++) {
 		if (json_string_is(value, efforts[i]))
@@ -254,7 +254,8 @@ read_member(struct reader *r)
 		json_walk_take(&r->walk, &r->request->slots[rule->member]);
 		value = r->request->slots[rule->member].value;
 	}
-	return value.kind != JSON_NONE && (value.kind == JSON_NULL || rule->read(r, rule, value));
+	return value.kind != JSON_KIND_NONE &&
+	       (value.kind == JSON_KIND_NULL || rule->read(r, rule, value));
 }
 
 /* What depends on more than one member. */
@@ -264,15 +265,15 @@ check_together(struct chat_request *request, struct api_error *error)
 	enum json_kind options = request->slots[CHAT_STREAM_OPTIONS].value.kind;
 	enum json_kind top = request->slots[CHAT_TOP_LOGPROBS].value.kind;
 
-	if (request->slots[CHAT_MESSAGES].value.kind == JSON_NONE)
+	if (request->slots[CHAT_MESSAGES].value.kind == JSON_KIND_NONE)
 		return param_refuse_missing(error, "messages");
-	if (options == JSON_OBJECT && !request->stream) {
+	if (options == JSON_KIND_OBJECT && !request->stream) {
 		api_error_set(
 		        error, 400, "stream_options", "invalid_value",
 		        "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
 		return false;
 	}
-	if (top == JSON_NUMBER && !request->logprobs) {
+	if (top == JSON_KIND_NUMBER && !request->logprobs) {
 		api_error_set(
 		        error, 400, "top_logprobs", "invalid_value",
 		        "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.");

@@ -28,20 +28,20 @@ static const struct json_name keys[KEY_COUNT] = {
 static const double logprob_zero = -9999;
 
 struct candidate {
-	struct json_value text; /* JSON_NONE when missing */
+	struct json_value text; /* JSON_KIND_NONE when missing */
 	double logprob;         /* NAN when missing */
 };
 
 static bool
 text_take(struct json_scan *s, struct json_value *text)
 {
-	return json_take(s, text) && text->kind == JSON_STRING;
+	return json_take(s, text) && text->kind == JSON_KIND_STRING;
 }
 
 static bool
 logprob_of(struct json_value value, double *logprob)
 {
-	if (value.kind == JSON_NUMBER) {
+	if (value.kind == JSON_KIND_NUMBER) {
 		if (!json_to_double(value, logprob))
 			return false;
 		if (*logprob <= logprob_zero)
@@ -49,7 +49,7 @@ logprob_of(struct json_value value, double *logprob)
 		return true;
 	}
 	*logprob = -INFINITY;
-	return value.kind == JSON_NULL || json_string_is(value, "-inf") ||
+	return value.kind == JSON_KIND_NULL || json_string_is(value, "-inf") ||
 	       json_string_is(value, "-Infinity");
 }
 
@@ -68,9 +68,9 @@ candidate_read_strictly(struct json_scan *s, struct candidate *candidate)
 	uint32_t seen = 0;
 	size_t key;
 
-	candidate->text = (struct json_value){.kind = JSON_NONE};
+	candidate->text = (struct json_value){.kind = JSON_KIND_NONE};
 	candidate->logprob = NAN;
-	if (!json_enter(s, JSON_OBJECT))
+	if (!json_enter(s, JSON_KIND_OBJECT))
 		return false;
 	while (json_next_member(s, &member)) {
 		if (!json_key_find_once(member.key, keys, KEY_TOP_LOGPROBS, &seen, &key))
@@ -108,7 +108,7 @@ quick_text(struct json_scan *s, const char *p, struct json_value *text)
 	while (q < s->end && *q != '"' && *q != '\\' && *q >= 0x20)
 		q++;
 	if (q < s->end && *q == '"') {
-		*text = (struct json_value){p, (size_t)(q + 1 - p), JSON_STRING};
+		*text = (struct json_value){p, (size_t)(q + 1 - p), JSON_KIND_STRING};
 		return q + 1;
 	}
 	/* Escapes, and letters beyond ASCII, are the scanner's trade. */
@@ -278,9 +278,9 @@ candidates_read(struct chat_token *token, struct json_scan *s)
 {
 	struct candidate candidate = {.logprob = (double)NAN};
 
-	if (json_peek(s) == JSON_NULL)
+	if (json_peek(s) == JSON_KIND_NULL)
 		return json_skip(s);
-	if (!json_enter(s, JSON_ARRAY))
+	if (!json_enter(s, JSON_KIND_ARRAY))
 		return false;
 	token->top_begin = s->p - 1;
 	while (json_next_element(s)) {
@@ -342,22 +342,22 @@ bool
 chat_token_read(struct chat_token *token, struct json_scan *s)
 {
 	struct candidate sampled = {.logprob = NAN};
-	struct json_value early = {.kind = JSON_NONE};
+	struct json_value early = {.kind = JSON_KIND_NONE};
 	uint32_t seen = 0;
 
 	token->top_begin = token->top_close = NULL;
 	token->top_count = 0;
 	token->sampled = -1;
-	if (!json_enter(s, JSON_OBJECT))
+	if (!json_enter(s, JSON_KIND_OBJECT))
 		return false;
-	token->entry = (struct json_value){.p = s->p - 1, .kind = JSON_OBJECT};
+	token->entry = (struct json_value){.p = s->p - 1, .kind = JSON_KIND_OBJECT};
 	entry_begin_quickly(s, &sampled, &seen);
-	if (!members_read(token, s, &sampled, seen, &early) || sampled.text.kind == JSON_NONE)
+	if (!members_read(token, s, &sampled, seen, &early) || sampled.text.kind == JSON_KIND_NONE)
 		return false;
 	token->entry.n = (size_t)(s->p - token->entry.p);
 	token->text = sampled.text;
 	token->logprob = sampled.logprob;
-	return early.kind == JSON_NONE || candidates_read_late(token, early);
+	return early.kind == JSON_KIND_NONE || candidates_read_late(token, early);
 }
 
 const char *
@@ -368,7 +368,7 @@ chat_token_cut(const struct chat_token *token, unsigned count)
 
 	json_scan_init(&s, (struct bytes){token->top_begin,
 	                                  (size_t)(token->top_close - token->top_begin) + 1});
-	json_enter(&s, JSON_ARRAY);
+	json_enter(&s, JSON_KIND_ARRAY);
 	end = s.p;
 	for (; count > 0 && json_next_element(&s); count--) {
 		json_skip(&s);

@@ -22,24 +22,24 @@ static const uint8_t byte_class[256] = {
         ['\n'] = CLASS_SPACE,
         ['\r'] = CLASS_SPACE,
         ['!'] = CLASS_PLAIN,
-        ['"'] = JSON_STRING,
+        ['"'] = JSON_KIND_STRING,
         ['#' ... ','] = CLASS_PLAIN,
-        ['-'] = CLASS_PLAIN | JSON_NUMBER,
+        ['-'] = CLASS_PLAIN | JSON_KIND_NUMBER,
         ['.' ... '/'] = CLASS_PLAIN,
-        ['0' ... '9'] = CLASS_PLAIN | CLASS_HEX | JSON_NUMBER,
+        ['0' ... '9'] = CLASS_PLAIN | CLASS_HEX | JSON_KIND_NUMBER,
         [':' ... '@'] = CLASS_PLAIN,
         ['A' ... 'F'] = CLASS_PLAIN | CLASS_HEX,
         ['G' ... 'Z'] = CLASS_PLAIN,
-        ['['] = CLASS_PLAIN | JSON_ARRAY,
+        ['['] = CLASS_PLAIN | JSON_KIND_ARRAY,
         [']' ... '`'] = CLASS_PLAIN,
         ['a' ... 'e'] = CLASS_PLAIN | CLASS_HEX,
-        ['f'] = CLASS_PLAIN | CLASS_HEX | JSON_FALSE,
+        ['f'] = CLASS_PLAIN | CLASS_HEX | JSON_KIND_FALSE,
         ['g' ... 'm'] = CLASS_PLAIN,
-        ['n'] = CLASS_PLAIN | JSON_NULL,
+        ['n'] = CLASS_PLAIN | JSON_KIND_NULL,
         ['o' ... 's'] = CLASS_PLAIN,
-        ['t'] = CLASS_PLAIN | JSON_TRUE,
+        ['t'] = CLASS_PLAIN | JSON_KIND_TRUE,
         ['u' ... 'z'] = CLASS_PLAIN,
-        ['{'] = CLASS_PLAIN | JSON_OBJECT,
+        ['{'] = CLASS_PLAIN | JSON_KIND_OBJECT,
         ['|' ... 0x7F] = CLASS_PLAIN,
 };
 
@@ -320,19 +320,19 @@ pass_value(struct json_scan *s, const char *p)
 			return unexpected(s, p);
 		kind = class_of(*p) & CLASS_KIND;
 		switch (kind) {
-		case JSON_STRING: p = pass_string(s, p + 1); break;
-		case JSON_NUMBER: p = pass_number(s, p); break;
-		case JSON_NULL: p = pass_word(s, p, "null"); break;
-		case JSON_FALSE: p = pass_word(s, p, "false"); break;
-		case JSON_TRUE: p = pass_word(s, p, "true"); break;
-		case JSON_ARRAY:
-		case JSON_OBJECT:
-			if (!push(s, p, kind == JSON_OBJECT))
+		case JSON_KIND_STRING: p = pass_string(s, p + 1); break;
+		case JSON_KIND_NUMBER: p = pass_number(s, p); break;
+		case JSON_KIND_NULL: p = pass_word(s, p, "null"); break;
+		case JSON_KIND_FALSE: p = pass_word(s, p, "false"); break;
+		case JSON_KIND_TRUE: p = pass_word(s, p, "true"); break;
+		case JSON_KIND_ARRAY:
+		case JSON_KIND_OBJECT:
+			if (!push(s, p, kind == JSON_KIND_OBJECT))
 				return NULL;
 			opened = true;
 			p++;
 			break;
-		case JSON_NONE:
+		case JSON_KIND_NONE:
 		default: return unexpected(s, p);
 		}
 		if (p)
@@ -359,10 +359,10 @@ json_peek(struct json_scan *s)
 	enum json_kind kind;
 
 	if (s->fault)
-		return JSON_NONE;
+		return JSON_KIND_NONE;
 	s->p = pass_space(s->p, s->end);
-	kind = s->p < s->end ? class_of(*s->p) & CLASS_KIND : JSON_NONE;
-	if (kind == JSON_NONE)
+	kind = s->p < s->end ? class_of(*s->p) & CLASS_KIND : JSON_KIND_NONE;
+	if (kind == JSON_KIND_NONE)
 		unexpected(s, s->p);
 	return kind;
 }
@@ -370,7 +370,7 @@ json_peek(struct json_scan *s)
 bool
 json_enter(struct json_scan *s, enum json_kind kind)
 {
-	if (json_peek(s) != kind || !push(s, s->p, kind == JSON_OBJECT))
+	if (json_peek(s) != kind || !push(s, s->p, kind == JSON_KIND_OBJECT))
 		return false;
 	s->p++;
 	s->fresh = true;
@@ -447,12 +447,12 @@ json_take(struct json_scan *s, struct json_value *value)
 	const char *p;
 
 	*value = (struct json_value){.kind = json_peek(s)};
-	if (value->kind == JSON_NONE)
+	if (value->kind == JSON_KIND_NONE)
 		return false;
 	value->p = s->p;
 	p = pass_value(s, s->p);
 	if (!p) {
-		*value = (struct json_value){.kind = JSON_NONE};
+		*value = (struct json_value){.kind = JSON_KIND_NONE};
 		return false;
 	}
 	value->n = (size_t)(p - value->p);

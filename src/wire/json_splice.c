@@ -7,7 +7,7 @@ json_walk_enter(struct json_walk *walk, struct json_scan *scan, struct json_obje
 	walk->scan = scan;
 	walk->span = span;
 	walk->open_slot = NULL;
-	if (!json_enter(scan, JSON_OBJECT))
+	if (!json_enter(scan, JSON_KIND_OBJECT))
 		return false;
 	span->open = scan->p - 1;
 	return true;
@@ -69,7 +69,7 @@ sort_present(const struct json_change *changes, size_t count, const struct json_
 	for (size_t i = 0; i < count; i++) {
 		size_t at = n;
 
-		if (changes[i].slot->value.kind == JSON_NONE)
+		if (changes[i].slot->value.kind == JSON_KIND_NONE)
 			continue;
 		for (; at > 0 && sorted[at - 1]->slot->begin > changes[i].slot->begin; at--)
 			sorted[at] = sorted[at - 1];
@@ -131,7 +131,7 @@ json_splice(struct buf *out, const struct json_object_span *object,
 	}
 	copy_until(out, &cursor, object->last);
 	for (size_t i = 0; i < count; i++) {
-		if (changes[i].slot->value.kind != JSON_NONE || !changes[i].text.p)
+		if (changes[i].slot->value.kind != JSON_KIND_NONE || !changes[i].text.p)
 			continue;
 		buf_add_text(out, is_empty ? "\"" : ",\"");
 		buf_add_text(out, changes[i].key);

@@ -94,7 +94,7 @@ json_key_is_escaped(struct bytes key, const char *name)
 bool
 json_string_is(struct json_value value, const char *text)
 {
-	return value.kind == JSON_STRING &&
+	return value.kind == JSON_KIND_STRING &&
 	       json_key_is((struct bytes){value.p + 1, value.n - 2}, text);
 }
 
@@ -106,14 +106,15 @@ json_is_empty(struct json_value value)
 
 	json_scan_init(&s, json_value_text(value));
 	switch (value.kind) {
-	case JSON_ARRAY: return json_enter(&s, JSON_ARRAY) && !json_next_element(&s);
-	case JSON_OBJECT: return json_enter(&s, JSON_OBJECT) && !json_next_member(&s, &member);
-	case JSON_NONE:
-	case JSON_NULL:
-	case JSON_FALSE:
-	case JSON_TRUE:
-	case JSON_NUMBER:
-	case JSON_STRING: break;
+	case JSON_KIND_ARRAY: return json_enter(&s, JSON_KIND_ARRAY) && !json_next_element(&s);
+	case JSON_KIND_OBJECT:
+		return json_enter(&s, JSON_KIND_OBJECT) && !json_next_member(&s, &member);
+	case JSON_KIND_NONE:
+	case JSON_KIND_NULL:
+	case JSON_KIND_FALSE:
+	case JSON_KIND_TRUE:
+	case JSON_KIND_NUMBER:
+	case JSON_KIND_STRING: break;
 	}
 	return false;
 }
@@ -125,7 +126,7 @@ json_string_decode(struct json_value value, struct buf *out)
 	char text[4];
 	size_t n;
 
-	if (value.kind != JSON_STRING)
+	if (value.kind != JSON_KIND_STRING)
 		return;
 	p = value.p + 1;
 	end = value.p + value.n - 1;
@@ -147,7 +148,7 @@ json_string_copy(struct json_value value, char *out, size_t size)
 	const char *p, *end;
 	size_t used = 0;
 
-	if (value.kind != JSON_STRING)
+	if (value.kind != JSON_KIND_STRING)
 		return false;
 	p = value.p + 1;
 	end = value.p + value.n - 1;
@@ -171,7 +172,8 @@ json_string_copy(struct json_value value, char *out, size_t size)
 bool
 json_to_double(struct json_value value, double *out)
 {
-	return value.kind == JSON_NUMBER && bytes_to_double((struct bytes){value.p, value.n}, out);
+	return value.kind == JSON_KIND_NUMBER &&
+	       bytes_to_double((struct bytes){value.p, value.n}, out);
 }
 
 /* The exponent after the `e` at p, held within what matters beside a text of any possible length. */
@@ -198,7 +200,7 @@ json_to_u64(struct json_value value, uint64_t max, uint64_t *out)
 	int64_t power = 0; /* of ten, of the digit that comes next */
 	uint64_t total = 0;
 
-	if (value.kind != JSON_NUMBER)
+	if (value.kind != JSON_KIND_NUMBER)
 		return false;
 	negative = *p == '-';
 	p += negative;

@@ -7,19 +7,19 @@ static const char *
 kind_words(struct json_value value)
 {
 	switch (value.kind) {
-	case JSON_NULL: return "null";
-	case JSON_FALSE:
-	case JSON_TRUE: return "a boolean";
-	case JSON_NUMBER:
+	case JSON_KIND_NULL: return "null";
+	case JSON_KIND_FALSE:
+	case JSON_KIND_TRUE: return "a boolean";
+	case JSON_KIND_NUMBER:
 		for (size_t i = 0; i < value.n; i++) {
 			if (value.p[i] == '.' || value.p[i] == 'e' || value.p[i] == 'E')
 				return "a decimal";
 		}
 		return "an integer";
-	case JSON_STRING: return "a string";
-	case JSON_ARRAY: return "an array";
-	case JSON_OBJECT: return "an object";
-	case JSON_NONE: break;
+	case JSON_KIND_STRING: return "a string";
+	case JSON_KIND_ARRAY: return "an array";
+	case JSON_KIND_OBJECT: return "an object";
+	case JSON_KIND_NONE: break;
 	}
 	return "nothing";
 }
@@ -73,9 +73,9 @@ refuse_number(struct api_error *error, const char *param, struct json_value valu
 bool
 param_check_bool(struct api_error *error, const char *param, struct json_value value, bool *out)
 {
-	if (value.kind != JSON_TRUE && value.kind != JSON_FALSE)
+	if (value.kind != JSON_KIND_TRUE && value.kind != JSON_KIND_FALSE)
 		return param_refuse_type(error, param, "a boolean", value);
-	*out = value.kind == JSON_TRUE;
+	*out = value.kind == JSON_KIND_TRUE;
 	return true;
 }
 
@@ -109,7 +109,7 @@ param_check_any_integer(struct api_error *error, const char *param, struct json_
 	uint64_t number;
 	double large;
 
-	if (value.kind != JSON_NUMBER)
+	if (value.kind != JSON_KIND_NUMBER)
 		return param_refuse_type(error, param, "an integer", value);
 	if (value.p[0] == '-') {
 		magnitude.p++;
@@ -131,7 +131,7 @@ param_check_decimal(struct api_error *error, const char *param, struct json_valu
 	char bound[24];
 	double got;
 
-	if (value.kind != JSON_NUMBER)
+	if (value.kind != JSON_KIND_NUMBER)
 		return param_refuse_type(error, param, "a decimal", value);
 	if (!json_to_double(value, &got)) {
 		api_error_set(error, 400, param, "invalid_value", "Invalid '%s': too many digits.",
@@ -148,7 +148,7 @@ bool
 param_check_text(struct api_error *error, const char *param, struct json_value value, char *out,
                  size_t size)
 {
-	if (value.kind != JSON_STRING)
+	if (value.kind != JSON_KIND_STRING)
 		return param_refuse_type(error, param, "a string", value);
 	if (json_string_copy(value, out, size))
 		return true;
@@ -165,7 +165,7 @@ param_check_name(struct api_error *error, const char *param, struct json_value v
 	static const char allowed[] =
 	        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-";
 
-	if (value.kind != JSON_STRING)
+	if (value.kind != JSON_KIND_STRING)
 		return param_refuse_type(error, param, "a string", value);
 	if (json_string_copy(value, out, size) && *out && out[strspn(out, allowed)] == '\0')
 		return true;
@@ -185,16 +185,16 @@ param_check_strings(struct api_error *error, const char *param, struct json_valu
 	struct json_scan scan;
 	unsigned count = 0;
 
-	if (value.kind != JSON_ARRAY)
+	if (value.kind != JSON_KIND_ARRAY)
 		return param_refuse_type(error, param, "an array of strings", value);
 	json_scan_init(&scan, json_value_text(value));
-	json_enter(&scan, JSON_ARRAY);
+	json_enter(&scan, JSON_KIND_ARRAY);
 	for (; json_next_element(&scan); count++) {
 		struct json_value element;
 		char path[API_PARAM_BYTES];
 
 		json_take(&scan, &element);
-		if (element.kind == JSON_STRING)
+		if (element.kind == JSON_KIND_STRING)
 			continue;
 		snprintf(path, sizeof(path), "%s[%u]", param, count);
 		return param_refuse_type(error, path, "a string", element);

@@ -31,16 +31,16 @@ check_document(const struct chat_answer *answer, bool keep_logprobs)
 	check(!out.failed, "not written");
 	chat_frame_init(&document);
 	check(chat_frame_read(&document, buf_bytes(&out)), "unreadable");
-	check(document.error.kind == JSON_NONE, "an error");
+	check(document.error.kind == JSON_KIND_NONE, "an error");
 	for (size_t i = 0; i < document.choice_count; i++) {
 		const struct chat_choice *choice = &document.choices[i];
 
 		has_output |= choice->has_output;
-		is_finished &= choice->finish_reason.kind == JSON_STRING;
+		is_finished &= choice->finish_reason.kind == JSON_KIND_STRING;
 		check(i == 0 || choice[-1].index < choice->index, "choices out of order");
-		check(choice->role.kind == JSON_STRING, "no role");
-		check(choice->content.kind != JSON_NONE, "no content");
-		check(keep_logprobs || choice->logprobs.value.kind == JSON_NONE, "logprobs");
+		check(choice->role.kind == JSON_KIND_STRING, "no role");
+		check(choice->content.kind != JSON_KIND_NONE, "no content");
+		check(keep_logprobs || choice->logprobs.value.kind == JSON_KIND_NONE, "logprobs");
 	}
 	check(chat_answer_is_finished(answer) == (is_finished && document.choice_count > 0),
 	      "finished");

@@ -36,7 +36,7 @@ value_same(struct json_value a, struct json_value b)
 
 	if (a.kind != b.kind)
 		return false;
-	if (a.kind == JSON_NONE)
+	if (a.kind == JSON_KIND_NONE)
 		return true;
 	p_end = p + a.n;
 	q_end = q + b.n;
@@ -186,10 +186,10 @@ check_written(const struct chat_frame *frame, const struct chat_frame_view *view
 		check_frame_same(frame, &again);
 		check_written_tokens(frame, &again, view);
 		check(view->usage ? value_same(frame->usage.value, again.usage.value)
-		                  : again.usage.value.kind == JSON_NONE,
+		                  : again.usage.value.kind == JSON_KIND_NONE,
 		      "written: usage");
 		for (size_t i = 0; i < again.choice_count && !view->logprobs; i++)
-			check(again.choices[i].logprobs.value.kind == JSON_NONE,
+			check(again.choices[i].logprobs.value.kind == JSON_KIND_NONE,
 			      "written: logprobs");
 	}
 	chat_frame_fini(&again);

@@ -59,7 +59,7 @@ check_members(struct bytes before, struct bytes after, const char *const *set, b
 
 	json_scan_init(&a, before);
 	json_scan_init(&b, after);
-	require(json_enter(&a, JSON_OBJECT) && json_enter(&b, JSON_OBJECT));
+	require(json_enter(&a, JSON_KIND_OBJECT) && json_enter(&b, JSON_KIND_OBJECT));
 	for (;;) {
 		struct json_member x, y;
 		struct json_value v, w;
@@ -94,7 +94,7 @@ check_draft(const struct chat_request *before, const struct chat_request *after,
 	else if (before->stream)
 		require(bytes_equal(json_value_text(options), json_value_text(new_options)));
 	else
-		require(new_options.kind == JSON_NONE);
+		require(new_options.kind == JSON_KIND_NONE);
 }
 
 static void
@@ -117,7 +117,7 @@ check_rewrite(struct bytes body, const struct chat_request *request,
 	if (rewrite->draft)
 		check_draft(request, &again, rewrite);
 	check_members(body, buf_bytes(&out), rewrite->draft ? set_for_draft : set_always,
-	              again.slots[CHAT_STREAM_OPTIONS].value.kind != JSON_NONE);
+	              again.slots[CHAT_STREAM_OPTIONS].value.kind != JSON_KIND_NONE);
 	chat_request_write(&again, rewrite, &twice);
 	require(bytes_equal(buf_bytes(&out), buf_bytes(&twice)));
 	buf_fini(&out);

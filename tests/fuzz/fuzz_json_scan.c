@@ -8,24 +8,7 @@
  *   a NUL byte   refused by the scanner; jansson overlooks one behind a number
  *   {"a","a"}    jansson keeps the last of two members, the scanner shows both
  */
-/* Jansson's names for the kinds of values are ours too. */
-#define JSON_OBJECT  JANSSON_OBJECT
-#define JSON_ARRAY   JANSSON_ARRAY
-#define JSON_STRING  JANSSON_STRING
-#define JSON_INTEGER JANSSON_INTEGER
-#define JSON_REAL    JANSSON_REAL
-#define JSON_TRUE    JANSSON_TRUE
-#define JSON_FALSE   JANSSON_FALSE
-#define JSON_NULL    JANSSON_NULL
 #include <jansson.h>
-#undef JSON_OBJECT
-#undef JSON_ARRAY
-#undef JSON_STRING
-#undef JSON_INTEGER
-#undef JSON_REAL
-#undef JSON_TRUE
-#undef JSON_FALSE
-#undef JSON_NULL
 
 #include <stdlib.h>
 #include <string.h>
@@ -68,12 +51,12 @@ compare_number(const json_t *theirs, struct json_value ours)
 	double number;
 	uint64_t count;
 
-	require(ours.kind == JSON_NUMBER);
+	require(ours.kind == JSON_KIND_NUMBER);
 	if (json_to_double(ours, &number))
 		require(number == json_number_value(theirs));
 	else
 		require(ours.n >= 512);
-	if (json_typeof(theirs) != JANSSON_INTEGER)
+	if (json_typeof(theirs) != JSON_INTEGER)
 		return;
 	require(json_to_u64(ours, UINT64_MAX, &count) == (json_integer_value(theirs) >= 0));
 	if (json_integer_value(theirs) >= 0)
@@ -100,20 +83,21 @@ compare_object(const json_t *theirs, struct json_scan *scan)
 	size_t count = 0;
 	bool unique;
 
-	require(json_enter(&ahead, JSON_OBJECT));
+	require(json_enter(&ahead, JSON_KIND_OBJECT));
 	while (json_next_member(&ahead, &member)) {
 		json_skip(&ahead);
 		count++;
 	}
 	unique = count == json_object_size(theirs);
-	require(json_enter(scan, JSON_OBJECT));
+	require(json_enter(scan, JSON_KIND_OBJECT));
 	while (json_next_member(scan, &member)) {
 		const json_t *value;
 		struct buf key;
 
 		buf_init(&key, 0);
 		json_string_decode(
-		        (struct json_value){member.key.p - 1, member.key.n + 2, JSON_STRING}, &key);
+		        (struct json_value){member.key.p - 1, member.key.n + 2, JSON_KIND_STRING},
+		        &key);
 		buf_add(&key, "", 1);
 		value = json_object_get(theirs, key.p);
 		require(value != NULL);
@@ -131,7 +115,7 @@ compare_array(const json_t *theirs, struct json_scan *scan)
 {
 	size_t i = 0;
 
-	require(json_enter(scan, JSON_ARRAY));
+	require(json_enter(scan, JSON_KIND_ARRAY));
 	for (; json_next_element(scan); i++) {
 		require(i < json_array_size(theirs));
 		compare(json_array_get(theirs, i), scan);
@@ -146,24 +130,24 @@ compare(const json_t *theirs, struct json_scan *scan)
 	enum json_kind kind = json_peek(scan);
 	struct json_value ours;
 
-	if (json_typeof(theirs) == JANSSON_OBJECT) {
+	if (json_typeof(theirs) == JSON_OBJECT) {
 		compare_object(theirs, scan);
 		return;
 	}
-	if (json_typeof(theirs) == JANSSON_ARRAY) {
+	if (json_typeof(theirs) == JSON_ARRAY) {
 		compare_array(theirs, scan);
 		return;
 	}
 	require(json_take(scan, &ours) && ours.kind == kind);
 	switch (json_typeof(theirs)) {
-	case JANSSON_STRING: compare_string(theirs, ours); break;
-	case JANSSON_INTEGER:
-	case JANSSON_REAL: compare_number(theirs, ours); break;
-	case JANSSON_TRUE: require(kind == JSON_TRUE); break;
-	case JANSSON_FALSE: require(kind == JSON_FALSE); break;
-	case JANSSON_NULL: require(kind == JSON_NULL); break;
-	case JANSSON_OBJECT:
-	case JANSSON_ARRAY: abort();
+	case JSON_STRING: compare_string(theirs, ours); break;
+	case JSON_INTEGER:
+	case JSON_REAL: compare_number(theirs, ours); break;
+	case JSON_TRUE: require(kind == JSON_KIND_TRUE); break;
+	case JSON_FALSE: require(kind == JSON_KIND_FALSE); break;
+	case JSON_NULL: require(kind == JSON_KIND_NULL); break;
+	case JSON_OBJECT:
+	case JSON_ARRAY: abort();
 	}
 }
 

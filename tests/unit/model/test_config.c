@@ -89,7 +89,7 @@ assert_is_default(const struct config *config)
 	ck_assert_ptr_eq(route->entropy.rule, &rule_window);
 	ck_assert_int_eq(route->entropy.tail, ENTROPY_TAIL_BOUND);
 	ck_assert_int_eq(route->entropy.on_unscorable, ON_UNSCORABLE_ESCALATE);
-	ck_assert_int_eq(route->stream_mode, STREAM_HOLD);
+	ck_assert_int_eq(route->stream.mode, STREAM_HOLD);
 	ck_assert_int_eq(route->on_heavyweight_down, ON_HEAVYWEIGHT_DOWN_FAIL);
 
 	drafter = route->drafters[0];
@@ -109,7 +109,7 @@ assert_is_default(const struct config *config)
 	ck_assert(drafter->provider->stream_usage && heavyweight->provider->stream_usage);
 	ck_assert_uint_eq(drafter->provider->max_concurrent, 0);
 	ck_assert_uint_eq(drafter->provider->retries, 0);
-	ck_assert_int_eq(drafter->provider->prefill, PREFILL_NONE);
+	ck_assert_int_eq(drafter->provider->prefill, CHAT_PREFILL_NONE);
 }
 
 START_TEST(test_the_short_form_and_its_absence_mean_the_defaults)
@@ -164,7 +164,7 @@ START_TEST(test_the_long_form_names_servers)
 	ck_assert_uint_eq(cloud->first_byte_timeout_ms, 120000);
 	ck_assert_uint_eq(cloud->idle_timeout_ms, 0);
 	ck_assert_uint_eq(cloud->timeout_ms, 3600000);
-	ck_assert_int_eq(cloud->prefill, PREFILL_MISTRAL);
+	ck_assert_int_eq(cloud->prefill, CHAT_PREFILL_MISTRAL);
 	ck_assert(cloud->stream_usage && !local->stream_usage);
 	ck_assert_ptr_null(local->api_key);
 	ck_assert_uint_eq(local->connect_timeout_ms, 5000);
@@ -231,7 +231,7 @@ START_TEST(test_a_route_overrides_only_what_it_names)
 
 	config = config_good("on_heavyweight_down: draft\nstream: {mode: live}\n");
 	ck_assert_int_eq(config->default_route->on_heavyweight_down, ON_HEAVYWEIGHT_DOWN_DRAFT);
-	ck_assert_int_eq(config->default_route->stream_mode, STREAM_LIVE);
+	ck_assert_int_eq(config->default_route->stream.mode, STREAM_LIVE);
 	config_unref(config);
 }
 END_TEST

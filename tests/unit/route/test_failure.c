@@ -8,12 +8,12 @@ static const struct {
 	const char *body;
 	int status;
 	const char *type;
-	bool pass;        /* upstream's body goes to the client as it is */
-	const char *says; /* part of the message */
-	unsigned retry_after_s;
+	bool pass;              /* upstream's body goes to the client as it is */
+	const char *says;       /* part of the message */
+	unsigned retry_after_s; /* wanted */
 } rows[] = {
         {"a 400 about the request passes",
-         {LEG_STATUS, 400, 0, "", {0}},
+         {.kind = LEG_STATUS, .status = 400},
          "{\"error\":{}}",
          400,
          "invalid_request_error",
@@ -21,7 +21,7 @@ static const struct {
          "400",
          0},
         {"so does a 413",
-         {LEG_STATUS, 413, 0, "", {0}},
+         {.kind = LEG_STATUS, .status = 413},
          "{}",
          413,
          "invalid_request_error",
@@ -29,7 +29,7 @@ static const struct {
          "413",
          0},
         {"and a 422",
-         {LEG_STATUS, 422, 0, "", {0}},
+         {.kind = LEG_STATUS, .status = 422},
          " {\"detail\": []}",
          422,
          "invalid_request_error",
@@ -37,7 +37,7 @@ static const struct {
          "422",
          0},
         {"but not what is no JSON",
-         {LEG_STATUS, 413, 0, "", {0}},
+         {.kind = LEG_STATUS, .status = 413},
          "<html>too large</html>",
          413,
          "invalid_request_error",
@@ -45,7 +45,7 @@ static const struct {
          "<html>too large",
          0},
         {"a 401 is the operator's fault",
-         {LEG_STATUS, 401, 0, "", {0}},
+         {.kind = LEG_STATUS, .status = 401},
          "{\"error\":{\"message\":\"Incorrect API key provided: sk-abcdef123\"}}",
          502,
          "upstream_error",
@@ -53,7 +53,7 @@ static const struct {
          "answered 401: {\"error\":{\"message\":\"Incorrect API key provided: [redacted]\"}}",
          0},
         {"a 404 too",
-         {LEG_STATUS, 404, 0, "", {0}},
+         {.kind = LEG_STATUS, .status = 404},
          "",
          502,
          "upstream_error",
@@ -61,7 +61,7 @@ static const struct {
          "answered 404.",
          0},
         {"a 500 is upstream's",
-         {LEG_STATUS, 500, 0, "", {0}},
+         {.kind = LEG_STATUS, .status = 500},
          "oops",
          502,
          "upstream_error",
@@ -69,7 +69,7 @@ static const struct {
          "answered 500: oops",
          0},
         {"a 503 is upstream's",
-         {LEG_STATUS, 503, 7, "", {0}},
+         {.kind = LEG_STATUS, .status = 503, .retry_after_ms = 7000},
          "",
          502,
          "upstream_error",
@@ -77,7 +77,7 @@ static const struct {
          "answered 503.",
          0},
         {"a 429 passes its Retry-After",
-         {LEG_STATUS, 429, 7, "", {0}},
+         {.kind = LEG_STATUS, .status = 429, .retry_after_ms = 7000},
          "{}",
          429,
          "rate_limit_error",
@@ -85,7 +85,7 @@ static const struct {
          "answered 429",
          7},
         {"a timeout says which",
-         {LEG_TIMEOUT, 0, 0, "idle timeout, silence", {0}},
+         {.kind = LEG_TIMEOUT, .detail = "idle timeout, silence"},
          "",
          504,
          "timeout_error",
@@ -93,7 +93,7 @@ static const struct {
          "idle timeout",
          0},
         {"an unreachable server",
-         {LEG_UNREACHABLE, 0, 0, "refused", {0}},
+         {.kind = LEG_UNREACHABLE, .detail = "refused"},
          "",
          502,
          "upstream_error",
@@ -101,7 +101,7 @@ static const struct {
          "refused",
          0},
         {"a cut answer",
-         {LEG_CUT, 200, 0, "cut", {0}},
+         {.kind = LEG_CUT, .status = 200, .detail = "cut"},
          "",
          502,
          "upstream_error",
@@ -109,7 +109,7 @@ static const struct {
          "cut short",
          0},
         {"an answer that is none",
-         {LEG_MALFORMED, 200, 0, "not JSON", {0}},
+         {.kind = LEG_MALFORMED, .status = 200, .detail = "not JSON"},
          "",
          502,
          "upstream_error",
@@ -117,7 +117,7 @@ static const struct {
          "not JSON",
          0},
         {"an error inside a 200",
-         {LEG_ERROR, 200, 0, "out of memory", {0}},
+         {.kind = LEG_ERROR, .status = 200, .detail = "out of memory"},
          "",
          502,
          "upstream_error",
@@ -125,7 +125,7 @@ static const struct {
          "out of memory",
          0},
         {"a fault of ours",
-         {LEG_FAULT, 0, 0, "", {0}},
+         {.kind = LEG_FAULT},
          "",
          500,
          "server_error",
@@ -155,7 +155,8 @@ START_TEST(test_each_failure_has_its_answer)
 		buf_fini(&body);
 		ck_assert_msg(strstr(error.message, rows[i].says) != NULL, "%s: %s", rows[i].rule,
 		              error.message);
-		ck_assert_msg(error.retry_after_s == rows[i].retry_after_s, "%s", rows[i].rule);
+		ck_assert_msg(error.retry_after_ms == 1000u * rows[i].retry_after_s, "%s",
+		              rows[i].rule);
 	}
 }
 END_TEST

@@ -111,9 +111,9 @@ choice_join(const struct chat_choice *choice, struct buf *text, char finish[32])
 {
 	struct buf word = {0};
 
-	if (choice->content.kind == JSON_STRING)
+	if (choice->content.kind == JSON_KIND_STRING)
 		json_string_decode(choice->content, text);
-	if (choice->finish_reason.kind == JSON_STRING) {
+	if (choice->finish_reason.kind == JSON_KIND_STRING) {
 		json_string_decode(choice->finish_reason, &word);
 		ck_assert_uint_lt(word.n, 32);
 		memcpy(finish, word.p, word.n);

@@ -44,9 +44,9 @@ check_distinct(const struct chat_token *token)
 
 	json_scan_init(&scan, (struct bytes){token->top_begin,
 	                                     (size_t)(token->top_close + 1 - token->top_begin)});
-	ck_assert(json_enter(&scan, JSON_ARRAY));
+	ck_assert(json_enter(&scan, JSON_KIND_ARRAY));
 	while (json_next_element(&scan)) {
-		ck_assert(json_enter(&scan, JSON_OBJECT));
+		ck_assert(json_enter(&scan, JSON_KIND_OBJECT));
 		while (json_next_member(&scan, &member)) {
 			json_take(&scan, &value);
 			if (json_key_is(member.key, "token"))

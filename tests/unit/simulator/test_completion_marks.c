@@ -37,7 +37,7 @@ START_TEST(test_a_tool_is_called_in_fragments)
 		ck_assert_int_eq(memcmp(calls.p, head, sizeof(head) - 1), 0);
 		json_string_decode((struct json_value){calls.p + sizeof(head) - 1,
 		                                       calls.n - (sizeof(head) - 1) - 3,
-		                                       JSON_STRING},
+		                                       JSON_KIND_STRING},
 		                   &arguments);
 	}
 	ck_assert(bytes_is(buf_bytes(&arguments), wanted_arguments));
@@ -78,8 +78,8 @@ START_TEST(test_a_refusal_stands_in_its_own_member)
 	chat_frame_init(&frame);
 	for (size_t i = 0; i + 1 < a.count; i++) {
 		ck_assert(chat_frame_read(&frame, a.frames[i]));
-		ck_assert_int_ne(frame.choices[0].content.kind, JSON_STRING);
-		if (frame.choices[0].refusal.kind == JSON_STRING)
+		ck_assert_int_ne(frame.choices[0].content.kind, JSON_KIND_STRING);
+		if (frame.choices[0].refusal.kind == JSON_KIND_STRING)
 			json_string_decode(frame.choices[0].refusal, &said);
 		if (i > 0 && i + 2 < a.count)
 			ck_assert(frame.token_count == 1 && frame.tokens[0].is_refusal);
@@ -131,7 +131,7 @@ START_TEST(test_garbage_is_no_frame_and_an_error_frame_is_one)
 	answer_end(&a);
 	answer_stream(&a, "x[[error200=3]]", "");
 	ck_assert(chat_frame_read(&frame, a.frames[3]));
-	ck_assert_int_eq(frame.error.kind, JSON_OBJECT);
+	ck_assert_int_eq(frame.error.kind, JSON_KIND_OBJECT);
 	answer_end(&a);
 	chat_frame_fini(&frame);
 }
@@ -193,7 +193,7 @@ START_TEST(test_the_document_of_a_tool_call_or_refusal_is_whole)
 	answer_begin(&a, "x[[refusal]]", "", 1);
 	sim_completion_write(a.completion, &document);
 	ck_assert(chat_frame_read(&frame, buf_bytes(&document)));
-	ck_assert_int_eq(frame.choices[0].content.kind, JSON_NULL);
+	ck_assert_int_eq(frame.choices[0].content.kind, JSON_KIND_NULL);
 	ck_assert(bytes_is(json_value_text(frame.choices[0].refusal),
 	                   "\"I'm sorry, but I cannot help with that.\""));
 	answer_end(&a);

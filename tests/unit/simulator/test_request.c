@@ -32,7 +32,7 @@ START_TEST(test_what_the_answer_depends_on_is_read)
 	ck_assert_uint_eq(r.stop_count, 2);
 	ck_assert(bytes_is(buf_bytes(&r.stops[1]), "\n"));
 	ck_assert_uint_ne(r.seed, 0);
-	ck_assert_int_eq(r.tools.kind, JSON_ARRAY);
+	ck_assert_int_eq(r.tools.kind, JSON_KIND_ARRAY);
 	ck_assert(bytes_is(json_value_text(r.tools), "[{}]"));
 	/* 3 for the reply, 4 a message, first, [] (2), caf é b and an image, last. */
 	ck_assert_uint_eq(r.prompt_tokens, 3 + 4 * 4 + 1 + 2 + 3 + 85 + 1);
@@ -44,7 +44,7 @@ START_TEST(test_what_the_answer_depends_on_is_read)
 	ck_assert_uint_eq(r.max_tokens, UINT64_MAX);
 	ck_assert_uint_eq(r.stop_count, 0);
 	ck_assert_uint_eq(r.seed, 0);
-	ck_assert_int_eq(r.tools.kind, JSON_NONE);
+	ck_assert_int_eq(r.tools.kind, JSON_KIND_NONE);
 	sim_request_fini(&r);
 }
 END_TEST

@@ -36,7 +36,7 @@ START_TEST(test_the_type_follows_from_the_status)
 		api_error_set(&error, table[i].status, NULL, NULL, "x");
 		ck_assert_str_eq(error.type, table[i].type);
 		ck_assert_int_eq(error.status, table[i].status);
-		ck_assert_uint_eq(error.retry_after_s, 0);
+		ck_assert_uint_eq(error.retry_after_ms, 0);
 	}
 }
 END_TEST

@@ -44,7 +44,7 @@ frame_is_readable(const char *text)
 static void
 check_value(struct json_value value, const char *want)
 {
-	ck_assert_msg(value.kind != JSON_NONE && bytes_is(json_value_text(value), want),
+	ck_assert_msg(value.kind != JSON_KIND_NONE && bytes_is(json_value_text(value), want),
 	              "%.*s is not %s", (int)value.n, value.p, want);
 }
 
@@ -64,13 +64,13 @@ START_TEST(test_a_chunk_is_read_into_ranges)
 	check_value(frame.system_fingerprint, "\"fp_1\"");
 	check_value(frame.usage.value, "null");
 	ck_assert(!frame.usage_counts.known);
-	ck_assert_int_eq(frame.error.kind, JSON_NONE);
+	ck_assert_int_eq(frame.error.kind, JSON_KIND_NONE);
 	ck_assert_uint_eq(frame.choice_count, 1);
 	choice = &frame.choices[0];
 	check_value(choice->delta, "{\"content\":\" the\"}");
 	check_value(choice->content, "\" the\"");
 	check_value(choice->finish_reason, "null");
-	ck_assert_int_eq(choice->role.kind, JSON_NONE);
+	ck_assert_int_eq(choice->role.kind, JSON_KIND_NONE);
 	ck_assert(choice->has_logprobs && choice->has_output);
 	ck_assert_uint_eq(choice->token_count, 1);
 	token = &frame.tokens[0];

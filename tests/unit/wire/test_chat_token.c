@@ -281,7 +281,8 @@ START_TEST(test_of_more_than_twenty_candidates_the_first_twenty_are_read_and_all
 	chat_frame_write(&frame, &keep_all, &out);
 	ck_assert(bytes_equal(buf_bytes(&out), buf_bytes(&text)));
 	for (unsigned keep = 0; keep <= 26; keep++) {
-		struct chat_frame_view view = {true, keep, true};
+		struct chat_frame_view view = {
+		        .logprobs = true, .top_logprobs = keep, .usage = true};
 
 		buf_reset(&out);
 		chat_frame_write(&frame, &view, &out);

@@ -30,22 +30,22 @@ visit(struct json_scan *s)
 	struct json_member member;
 
 	switch (json_peek(s)) {
-	case JSON_OBJECT:
-		json_enter(s, JSON_OBJECT);
+	case JSON_KIND_OBJECT:
+		json_enter(s, JSON_KIND_OBJECT);
 		while (json_next_member(s, &member))
 			visit(s);
 		break;
-	case JSON_ARRAY:
-		json_enter(s, JSON_ARRAY);
+	case JSON_KIND_ARRAY:
+		json_enter(s, JSON_KIND_ARRAY);
 		while (json_next_element(s))
 			visit(s);
 		break;
-	case JSON_NONE: break;
-	case JSON_NULL:
-	case JSON_FALSE:
-	case JSON_TRUE:
-	case JSON_NUMBER:
-	case JSON_STRING: json_skip(s);
+	case JSON_KIND_NONE: break;
+	case JSON_KIND_NULL:
+	case JSON_KIND_FALSE:
+	case JSON_KIND_TRUE:
+	case JSON_KIND_NUMBER:
+	case JSON_KIND_STRING: json_skip(s);
 	}
 }
 
@@ -291,7 +291,7 @@ START_TEST(test_depth_counts_over_the_whole_text_also_where_the_rest_is_skipped)
 
 			json_scan_init(&s, nested(text, depth, false));
 			for (size_t i = 0; i < entered; i++)
-				ck_assert(json_enter(&s, JSON_ARRAY) && json_next_element(&s));
+				ck_assert(json_enter(&s, JSON_KIND_ARRAY) && json_next_element(&s));
 			ck_assert_int_eq(json_skip(&s), depth == 64);
 			for (size_t i = 0; i < entered; i++)
 				ck_assert(!json_next_element(&s));
@@ -322,7 +322,7 @@ START_TEST(test_members_tell_where_they_stand)
 	struct json_scan s;
 
 	json_scan_init(&s, bytes_of(text));
-	ck_assert(json_enter(&s, JSON_OBJECT));
+	ck_assert(json_enter(&s, JSON_KIND_OBJECT));
 	ck_assert(json_next_member(&s, &m));
 	ck_assert(bytes_is(m.key, "a"));
 	ck_assert_ptr_eq(m.begin, strchr(text, '"'));
@@ -336,7 +336,7 @@ START_TEST(test_members_tell_where_they_stand)
 	ck_assert_ptr_eq(m.begin, strstr(text, "\"b\""));
 	ck_assert_ptr_eq(m.before, strchr(text, '1') + 1);
 	ck_assert(json_take(&s, &value));
-	ck_assert_int_eq(value.kind, JSON_OBJECT);
+	ck_assert_int_eq(value.kind, JSON_KIND_OBJECT);
 	ck_assert(bytes_is(json_value_text(value), "{\"x\":[]}"));
 
 	ck_assert(json_next_member(&s, &m));
@@ -357,12 +357,13 @@ START_TEST(test_the_end_of_the_last_value_is_known_of_every_container)
 	struct json_scan s;
 
 	json_scan_init(&s, bytes_of(text));
-	ck_assert(json_enter(&s, JSON_ARRAY) && json_next_element(&s) &&
-	          json_enter(&s, JSON_ARRAY));
+	ck_assert(json_enter(&s, JSON_KIND_ARRAY) && json_next_element(&s) &&
+	          json_enter(&s, JSON_KIND_ARRAY));
 	while (json_next_element(&s))
 		json_skip(&s);
 	ck_assert_ptr_eq(s.last, strchr(text, '2') + 1);
-	ck_assert(json_next_element(&s) && json_enter(&s, JSON_ARRAY) && !json_next_element(&s));
+	ck_assert(json_next_element(&s) && json_enter(&s, JSON_KIND_ARRAY) &&
+	          !json_next_element(&s));
 	ck_assert_ptr_eq(s.last, strstr(text, "[ ]") + 1);
 	ck_assert(!json_next_element(&s));
 	ck_assert_ptr_eq(s.last, strstr(text, "[ ]") + 3);
@@ -376,10 +377,10 @@ START_TEST(test_entering_another_kind_leaves_the_value_to_be_taken)
 	struct json_value value;
 
 	json_scan_init(&s, bytes_of(" [1] "));
-	ck_assert(!json_enter(&s, JSON_OBJECT));
+	ck_assert(!json_enter(&s, JSON_KIND_OBJECT));
 	ck_assert_int_eq(s.fault, JSON_FAULT_NONE);
 	ck_assert(json_take(&s, &value));
-	ck_assert_int_eq(value.kind, JSON_ARRAY);
+	ck_assert_int_eq(value.kind, JSON_KIND_ARRAY);
 	ck_assert(json_scan_end(&s));
 }
 END_TEST
@@ -389,13 +390,13 @@ START_TEST(test_the_end_judges_a_value_that_nobody_took)
 	struct json_scan s;
 
 	json_scan_init(&s, bytes_of("[1]"));
-	ck_assert(!json_enter(&s, JSON_OBJECT));
+	ck_assert(!json_enter(&s, JSON_KIND_OBJECT));
 	ck_assert(json_scan_end(&s));
 	json_scan_init(&s, bytes_of("[1"));
-	ck_assert(!json_enter(&s, JSON_OBJECT));
+	ck_assert(!json_enter(&s, JSON_KIND_OBJECT));
 	ck_assert(!json_scan_end(&s));
 	json_scan_init(&s, bytes_of("{}"));
-	ck_assert(json_enter(&s, JSON_OBJECT));
+	ck_assert(json_enter(&s, JSON_KIND_OBJECT));
 	ck_assert(!json_scan_end(&s));
 }
 END_TEST
@@ -407,12 +408,13 @@ START_TEST(test_a_fault_sticks)
 	struct json_scan s;
 
 	json_scan_init(&s, bytes_of("{\"a\":x,\"b\":1}"));
-	ck_assert(json_enter(&s, JSON_OBJECT) && json_next_member(&s, &member));
+	ck_assert(json_enter(&s, JSON_KIND_OBJECT) && json_next_member(&s, &member));
 	ck_assert(!json_take(&s, &value));
-	ck_assert_int_eq(value.kind, JSON_NONE);
-	ck_assert_int_eq(json_peek(&s), JSON_NONE);
+	ck_assert_int_eq(value.kind, JSON_KIND_NONE);
+	ck_assert_int_eq(json_peek(&s), JSON_KIND_NONE);
 	ck_assert(!json_take(&s, &value) && !json_skip(&s) && !json_next_member(&s, &member) &&
-	          !json_next_element(&s) && !json_enter(&s, JSON_OBJECT) && !json_scan_end(&s));
+	          !json_next_element(&s) && !json_enter(&s, JSON_KIND_OBJECT) &&
+	          !json_scan_end(&s));
 	ck_assert_int_eq(s.fault, JSON_FAULT_SYNTAX);
 	ck_assert_uint_eq(json_scan_offset(&s), 5);
 }

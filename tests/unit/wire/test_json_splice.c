@@ -247,7 +247,7 @@ START_TEST(test_objects_inside_can_be_spliced_in_place)
 		}
 	}
 	ck_assert(json_scan_end(&s));
-	ck_assert_int_eq(a.value.kind, JSON_OBJECT);
+	ck_assert_int_eq(a.value.kind, JSON_KIND_OBJECT);
 	ck_assert(bytes_is(json_value_text(a.value), "{\"b\":1,\"c\":2}"));
 	ck_assert_ptr_eq(a.after, strstr(text, "\"d\""));
 	ck_assert_ptr_null(c.after);
@@ -284,7 +284,7 @@ START_TEST(test_a_fault_leaves_the_span_without_an_end)
 	ck_assert(json_walk_enter(&walk, &s, &span));
 	ck_assert(json_walk_next(&walk) && json_walk_take(&walk, &slot));
 	ck_assert(json_walk_next(&walk) && !json_walk_take(&walk, &slot));
-	ck_assert_int_eq(slot.value.kind, JSON_NONE);
+	ck_assert_int_eq(slot.value.kind, JSON_KIND_NONE);
 	ck_assert(!json_walk_next(&walk));
 	ck_assert_ptr_null(span.close);
 	ck_assert(!json_scan_end(&s));

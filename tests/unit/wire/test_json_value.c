@@ -59,7 +59,7 @@ START_TEST(test_decoding_what_is_no_string_adds_nothing)
 
 	buf_init(&out, 0);
 	json_string_decode(value_of("12"), &out);
-	json_string_decode((struct json_value){.kind = JSON_NONE}, &out);
+	json_string_decode((struct json_value){.kind = JSON_KIND_NONE}, &out);
 	ck_assert_uint_eq(out.n, 0);
 	buf_fini(&out);
 }
@@ -104,7 +104,7 @@ START_TEST(test_empty_containers_are_told_from_others)
 		ck_assert_msg(json_is_empty(value_of(empty[i])), "%s", empty[i]);
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		ck_assert_msg(!json_is_empty(value_of(others[i])), "%s", others[i]);
-	ck_assert(!json_is_empty((struct json_value){.kind = JSON_NONE}));
+	ck_assert(!json_is_empty((struct json_value){.kind = JSON_KIND_NONE}));
 }
 END_TEST
 
@@ -141,7 +141,7 @@ START_TEST(test_keys_and_strings_compare_by_meaning)
 		        table[i].same);
 	}
 	ck_assert(!json_string_is(value_of("null"), "null"));
-	ck_assert(!json_string_is((struct json_value){.kind = JSON_NONE}, ""));
+	ck_assert(!json_string_is((struct json_value){.kind = JSON_KIND_NONE}, ""));
 }
 END_TEST
 
@@ -193,7 +193,7 @@ START_TEST(test_integers_are_read_however_they_are_spelled)
 		if (ok)
 			ck_assert_uint_eq(value, table[i].value);
 	}
-	ck_assert(!json_to_u64((struct json_value){.kind = JSON_NONE}, 9, &(uint64_t){0}));
+	ck_assert(!json_to_u64((struct json_value){.kind = JSON_KIND_NONE}, 9, &(uint64_t){0}));
 }
 END_TEST
 

@@ -1,0 +1,52 @@
+/*
+ * What all workers know of one model's health, and how many requests a provider has in flight. Passive:
+ * only the results of requests change it, nothing polls. Reference-counted, so that it outlives reloads;
+ * any thread: a health has a lock of its own, held for no more than a few instructions.
+ */
+#ifndef MODEL_HEALTH_H
+#define MODEL_HEALTH_H
+
+#include "model/breaker.h"
+
+/* A counter of things in flight, with a limit that its user brings. Reference-counted, atomic. */
+struct load;
+struct load *load_new(void);
+struct load *load_ref(struct load *load);
+void load_unref(struct load *load); /* NULL is allowed */
+/* Counts one more, unless there are `limit` already (0: no limit). */
+bool load_enter(struct load *load, unsigned limit);
+void load_leave(struct load *load);
+unsigned load_count(const struct load *load);
+
+struct health;
+struct health *health_new(const struct breaker_options *options);
+struct health *health_ref(struct health *health);
+void health_unref(struct health *health); /* NULL is allowed */
+void health_configure(struct health *health, const struct breaker_options *options);
+
+/* The leave to make one request; given back exactly once by permit_return. Plain data. */
+struct permit {
+	struct health *health; /* one reference; NULL: no permit */
+	struct load *load;     /* one reference: the provider's */
+	bool probe, panic;
+};
+
+enum health_answer { HEALTH_ADMITTED, HEALTH_OPEN, HEALTH_BUSY };
+
+/* May a request go to this model now? `limit`: the provider's requests at a time, 0: none. `panic`: do
+ * not ask the breaker. HEALTH_BUSY leaves the breaker as it was. */
+enum health_answer health_admit(struct health *health, struct load *load, unsigned limit,
+                                bool panic, uint64_t now_ms, struct permit *permit);
+
+enum health_result { HEALTH_SUCCESS, HEALTH_FAILURE, HEALTH_NEUTRAL };
+
+/* Gives the permit back and empties it. True when the breaker's state changed by this: then *state is
+ * the new one, and *old the one before. */
+bool permit_return(struct permit *permit, enum health_result result, uint64_t now_ms,
+                   enum breaker_state *old, enum breaker_state *state);
+
+enum breaker_state health_state(struct health *health, uint64_t now_ms);
+/* Until an open breaker becomes half-open; 0 when it is not open. */
+uint64_t health_due_in_ms(struct health *health, uint64_t now_ms);
+
+#endif
