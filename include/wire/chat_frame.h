@@ -58,6 +58,17 @@ void chat_frame_fini(struct chat_frame *frame);
  */
 bool chat_frame_read(struct chat_frame *frame, struct bytes payload);
 
+struct chat_frame_view {
+	bool logprobs;         /* keep them */
+	unsigned top_logprobs; /* and at most so many candidates */
+	bool usage;            /* keep the `usage` member */
+};
+
+/* Appends the payload with what the view leaves out removed; every other byte stays, white space
+ * included, which may hold line feeds. An error frame is appended whole. */
+void chat_frame_write(const struct chat_frame *frame, const struct chat_frame_view *view,
+                      struct buf *out);
+
 /* Other values for some members; JSON text. A p of NULL leaves the member as it stands. */
 struct chat_frame_patch {
 	struct bytes id, created;
@@ -65,17 +76,9 @@ struct chat_frame_patch {
 	bool drop_role;       /* of every choice's delta */
 };
 
-struct chat_frame_view {
-	bool logprobs;                        /* keep them */
-	unsigned top_logprobs;                /* and at most so many candidates */
-	bool usage;                           /* keep the `usage` member */
-	const struct chat_frame_patch *patch; /* borrowed; NULL: none */
-};
-
-/* Appends the payload with what the view leaves out removed; every other byte stays, white space
- * included, which may hold line feeds. An error frame is appended whole. */
-void chat_frame_write(const struct chat_frame *frame, const struct chat_frame_view *view,
-                      struct buf *out);
+/* The same with other values. A member that the frame does not have is not added. */
+void chat_frame_write_patched(const struct chat_frame *frame, const struct chat_frame_view *view,
+                              const struct chat_frame_patch *patch, struct buf *out);
 
 /* Is this the usage frame that ends a stream with include_usage: no choices, usage there? */
 bool chat_frame_is_usage(const struct chat_frame *frame);
