@@ -22,7 +22,10 @@ struct access_record {
 	const char *error;  /* error type answered */
 	const char *detail; /* upstream failure, a short text without secrets */
 	const char *project_id, *reasoning_effort;
+	const char *cost_usd; /* of all models asked, a decimal number; NULL: not known */
 	bool stream;
+	bool speculated; /* the heavyweight was started alongside the draft */
+	bool handed_off; /* the heavyweight went on from a part of the draft */
 	unsigned attempts;
 	int64_t prompt_tokens, completion_tokens; /* of the answer */
 	bool tokens_estimated;

@@ -17,6 +17,7 @@ struct deliver_facts {
 	const struct config_model *model; /* that answers */
 	unsigned attempts;                /* upstream requests made */
 	const char *reasoning_effort;
+	const char *cost_usd;             /* of all models asked, as a decimal number */
 	uint64_t duration_us;             /* so far */
 	const struct http_header *passed; /* of the upstream's response, as they stand */
 	size_t passed_count;
@@ -25,8 +26,9 @@ struct deliver_facts {
 /* Each of these ends the call, but for deliver_stream_begin. */
 void deliver_json(struct http_call *call, const struct deliver_facts *facts, int status,
                   struct bytes body);
+/* With a body that is not empty: it is sent instead of the error's own document. */
 void deliver_error(struct http_call *call, const struct deliver_facts *facts,
-                   const struct api_error *error);
+                   const struct api_error *error, struct bytes body);
 
 void deliver_stream_begin(struct http_call *call, const struct deliver_facts *facts);
 

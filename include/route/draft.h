@@ -1,6 +1,6 @@
 /*
- * A draft while it arrives: what of it will be delivered if it is accepted, and the entropies of its
- * tokens. Nothing of it reaches the client from here. Embedded in the exchange; worker's thread.
+ * A draft while it arrives: what of it will be delivered, how far that may go already, and what of
+ * its text the client has. Embedded in the exchange; worker's thread.
  */
 #ifndef ROUTE_DRAFT_H
 #define ROUTE_DRAFT_H
@@ -9,22 +9,51 @@
 #include "wire/chat_answer.h"
 #include "wire/chat_request.h"
 
+/* One frame that waits to be seen. */
+struct draft_frame {
+	size_t stream_end; /* where its event ends, counted from the draft's first byte */
+	size_t text_end;   /* where its text ends in draft->text */
+	uint64_t tokens;   /* scored up to its end */
+	bool plain;        /* nothing but a role, text or an end: text could follow it from another model */
+	bool output;
+};
+
 struct draft {
 	const struct chat_request *request;   /* borrowed: what the client asked for */
 	const struct config_entropy *entropy; /* borrowed from the plan */
 	struct chat_answer *answer; /* owned; for a client that did not ask for a stream */
-	struct buf stream;          /* owned; the events for one that did */
+	bool live;                  /* it may be seen before it is complete */
+	struct buf stream;          /* owned; the events that were not released yet */
+	size_t stream_gone;         /* bytes of events released before those */
+	struct buf text;            /* owned, live: the first choice's text, decoded */
+	size_t text_released;       /* of which the client has so much */
+	uint64_t tokens_released;
+	struct buf frames;      /* owned, live: a struct draft_frame for each that waits, in order */
+	struct buf id, created; /* owned, live: as the first frame spells them; empty: it does not */
 	bool has_output;
 	uint64_t token_count; /* scored */
 };
 
-/* False when there is no memory. */
+/* `live`: parts may be released before it is complete; for a client that asked for a stream only.
+ * False when there is no memory. */
 bool draft_init(struct draft *draft, const struct chat_request *request,
-                const struct config_entropy *entropy);
+                const struct config_entropy *entropy, bool live);
 void draft_fini(struct draft *draft);
 
-/* Keeps one frame. False when it does not fit the answer, or the answer grows too large. */
+/* Keeps one frame, whose tokens are in token_count already. False when it does not fit the answer, or the
+ * answer grows too large. */
 bool draft_add(struct draft *draft, const struct chat_frame *frame);
+
+/* Is there output to be released if the client may see so many tokens? */
+bool draft_has_visible(const struct draft *draft, uint64_t visible_tokens);
+
+/* Appends the events that may be seen by then, each once. The first frame that is not plain ends what is
+ * released; it waits for draft_release_rest. */
+void draft_release(struct draft *draft, uint64_t visible_tokens, struct buf *out);
+void draft_release_rest(struct draft *draft, struct buf *out);
+
+/* The text that the client has; borrowed until the next draft_… call. */
+struct bytes draft_delivered(const struct draft *draft);
 
 enum draft_scorable { DRAFT_SCORABLE, DRAFT_NO_LOGPROBS };
 

@@ -1,12 +1,22 @@
-/* The inside of an exchange, shared by route/exchange*.c alone. */
+/*
+ * The inside of an exchange, shared by route/exchange*.c alone:
+ *
+ *	exchange.c         its life: begin, events and actions, client, deadline, the end
+ *	exchange_legs.c    attempts, and what the legs say
+ *	exchange_answer.c  what is sent to the client
+ *	exchange_report.c  what is told of it: headers, access line, metrics
+ */
 #ifndef ROUTE_EXCHANGE_PRIVATE_H
 #define ROUTE_EXCHANGE_PRIVATE_H
 
+#include "model/price.h"
+#include "net/timer.h"
 #include "route/cascade.h"
 #include "route/deliver.h"
 #include "route/draft.h"
 #include "route/exchange.h"
 #include "route/leg.h"
+#include "route/relay.h"
 #include "route/request_id.h"
 
 struct exchange {
@@ -20,31 +30,80 @@ struct exchange {
 	struct chat_request request;       /* borrows the call's body */
 	const struct config_route *route;  /* NULL when pinned or not resolved */
 	const struct config_model *pinned; /* NULL when routed */
+	bool admitted;                     /* counted in service->requests */
 
 	struct cascade cascade;
-	bool cascading; /* cascade and draft are initialised */
+	bool cascading; /* cascade, draft and relay are initialised */
 	struct draft draft;
-	struct leg *legs[CASCADE_LEGS]; /* owned; NULL: none */
-	struct buf opening;             /* the heavyweight's events before its first output */
-	bool streaming;                 /* the reply's head is out */
-	bool paused;                    /* the heavyweight waits for the client */
-	struct timer *keepalive;        /* owned; NULL unless a stream is relayed */
-	uint64_t sent_us;               /* when something was last sent on that */
+	struct relay relay;
+	struct attempts attempts[CASCADE_LEGS];
+	struct leg *legs[CASCADE_LEGS]; /* owned; NULL: none. One that has failed stays until the next */
+	bool used[CASCADE_LEGS];        /* the client got something of it */
+	bool speculating;               /* the heavyweight runs alongside, and nobody waits for it */
+	bool panic;                     /* every breaker was open, and one model was asked all the same */
+	bool expired;                   /* the deadline has passed */
+	enum health_answer refusal;     /* why no heavyweight could be asked */
+	struct timer *retry;            /* owned; armed between attempts */
+	struct timer *deadline;         /* owned; armed until the answer begins */
 
-	unsigned attempts;
+	bool streaming;          /* the reply's head is out */
+	struct leg *paused;      /* borrowed: waits for the client */
+	bool held;               /* the heavyweight runs alongside, and has said enough for now */
+	struct timer *keepalive; /* owned; NULL unless a stream is open */
+	uint64_t sent_us;        /* when something was last sent on that */
+
+	unsigned attempts_made;
 	const struct config_model *asked[CASCADE_LEGS]; /* last model asked */
 	const struct config_model *answered;            /* whose answer is delivered */
 	struct chat_usage usage;                        /* of that answer */
-	int64_t leg_us[CASCADE_LEGS];                   /* -1: never ended */
-	char detail[256];                               /* last upstream failure, for the log */
+	uint64_t prompt_tokens;                         /* as any leg has told; 0: none yet */
+	uint64_t cost_nano_usd;
+	bool cost_unknown;             /* a model that was asked has no price */
+	char cost_text[PRICE_TEXT_MAX]; /* in USD, once it is over and if it is known */
+	int64_t leg_us[CASCADE_LEGS];  /* -1: never ended */
+	char detail[256];              /* last upstream failure, for the log */
 	uint64_t started_us, first_byte_us, idle_since_us, own_us, sent_bytes;
 };
 
+/* exchange.c */
+struct exchange *exchange_cast(void *arg);
+uint64_t exchange_now_us(const struct exchange *x);
+/* Feeds the cascade and does what it says. A final action finishes the exchange, which then rests until
+ * the callback that is running has returned. */
+void exchange_step(struct exchange *x, struct cascade_event event);
+/* Lets go of a leg: one that has ended is done with, any other is cut off. */
+void exchange_drop_leg(struct exchange *x, enum cascade_leg role, const char *reason);
+/* The only end of an exchange. The reply is sent by the caller afterwards, through the call that is
+ * returned: NULL when the client is gone. `error` is the type of an error answered, or NULL. */
+struct http_call *exchange_finish(struct exchange *x, const char *end, int status,
+                                  const char *error);
+
+/* exchange_legs.c */
+void exchange_init_attempts(struct exchange *x);
+/* Makes the leg's next attempt, or waits for it. True when that failed at once: then `event` is to be fed. */
+bool exchange_start_leg(struct exchange *x, enum cascade_leg role, struct cascade_event *event);
+bool exchange_speculate(struct exchange *x, struct cascade_event *event);
+/* Takes over the heavyweight that runs alongside. True when `event` is to be fed. */
+bool exchange_join(struct exchange *x, struct cascade_event *event);
+void exchange_cancel_leg(struct exchange *x, enum cascade_leg role);
+
+/* exchange_answer.c */
+void exchange_flow(struct exchange *x);
+void exchange_relay(struct exchange *x);
+void exchange_send(struct exchange *x, struct bytes piece);
+void exchange_release_draft(struct exchange *x);
+void exchange_answer_draft(struct exchange *x);
+void exchange_answer_heavy(struct exchange *x);
+void exchange_fail(struct exchange *x, const struct api_error *error);
+void exchange_fail_heavy(struct exchange *x);
+void exchange_truncate(struct exchange *x, enum cascade_leg role);
+
+/* exchange_report.c */
 /* What is known of the answer so far. */
 struct deliver_facts exchange_facts(const struct exchange *x);
-
-/* Writes the access line and counts the metrics of an exchange that ends now. `end` says how, `error` is
- * the type of an error answered, or NULL. */
+/* Counts what a leg that is let go of has cost. */
+void exchange_count_leg(struct exchange *x, const struct leg *leg);
+/* Writes the access line and counts the metrics of an exchange that ends now. */
 void exchange_report(const struct exchange *x, const char *end, int status, const char *error,
                      uint64_t now_us);
 

@@ -19,9 +19,11 @@ struct service {
 	struct metrics *metrics;     /* all workers', for a scrape */
 	struct metrics_shard *shard; /* this worker's */
 	struct log *log;
+	struct load *requests; /* chat requests of all workers */
 	struct log_sink *access;    /* NULL: no access log */
 	struct plan *plan;          /* owned: one reference; replaced by a reload */
 	LIST_HEAD(, leg) lingering; /* legs whose answer is complete, see leg_release */
+	double speculation_credit; /* how many requests may speculate now; grows by max_share a request */
 	bool draining;
 };
 

@@ -354,7 +354,7 @@ explain_with_config(struct explain *e, const char *path, const char *route, cons
 	if (!config)
 		fwrite(report.errors.p, 1, report.errors.n, stderr);
 	config_report_fini(&report);
-	plan = config ? plan_new(config, error, sizeof(error)) : NULL;
+	plan = config ? plan_new(config, NULL, error, sizeof(error)) : NULL;
 	if (!plan) {
 		if (config)
 			fprintf(stderr, "draft-thinker: explain: %s\n", error);

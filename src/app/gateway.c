@@ -167,7 +167,7 @@ gateway_start(struct config *config, void (*on_drained)(void *arg), void *arg, c
 
 	gateway->on_drained = on_drained;
 	gateway->arg = arg;
-	gateway->plan = plan_new(config, error, size);
+	gateway->plan = plan_new(config, NULL, error, size);
 	if (!opened || !gateway->plan)
 		goto fail;
 	gateway->station_count = config->server.workers;
@@ -232,7 +232,7 @@ bool
 gateway_reload(struct gateway *gateway, struct config *config, char *error, size_t size)
 {
 	const struct config *old = gateway->plan->config;
-	struct plan *plan = plan_new(config, error, size);
+	struct plan *plan = plan_new(config, gateway->plan, error, size);
 
 	if (!plan)
 		return false;

@@ -1,10 +1,22 @@
 #include "base/random.h"
 
 #include <errno.h>
+#include <math.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "base/mem.h"
+
+/* n ≤ 256: so many are never cut short once the pool is initialised. */
+static void
+random_bytes(void *out, size_t n)
+{
+	while (getrandom(out, n, 0) != (ssize_t)n) {
+		if (errno != EINTR)
+			die("getrandom: %s", strerror(errno));
+	}
+}
 
 void
 random_hex(char *out, size_t digits)
@@ -13,16 +25,19 @@ random_hex(char *out, size_t digits)
 	unsigned char bytes[64];
 
 	for (size_t i = 0; i < digits; i++) {
-		if (i % sizeof(bytes) == 0) {
-			size_t want = digits - i < sizeof(bytes) ? digits - i : sizeof(bytes);
-
-			/* Up to 256 bytes are never cut short once the pool is initialised. */
-			while (getrandom(bytes, want, 0) != (ssize_t)want) {
-				if (errno != EINTR)
-					die("getrandom: %s", strerror(errno));
-			}
-		}
+		if (i % sizeof(bytes) == 0)
+			random_bytes(bytes,
+			             digits - i < sizeof(bytes) ? digits - i : sizeof(bytes));
 		out[i] = hex[bytes[i % sizeof(bytes)] & 15];
 	}
 	out[digits] = '\0';
+}
+
+double
+random_part(void)
+{
+	uint64_t bits;
+
+	random_bytes(&bits, sizeof(bits));
+	return ldexp((double)(bits >> 11), -53);
 }

@@ -105,15 +105,22 @@ add_score(struct buf *line, double score)
 	add_decimal(line, (uint64_t)millionths, 6);
 }
 
+/* Only what is so is told. */
+static void
+add_flag(struct buf *line, const char *key, bool flag)
+{
+	if (!flag)
+		return;
+	add_key(line, key);
+	buf_add_text(line, "true");
+}
+
 static void
 add_tokens(struct buf *line, const struct access_record *record)
 {
 	add_count(line, "prompt_tokens", record->prompt_tokens);
 	add_count(line, "completion_tokens", record->completion_tokens);
-	if (record->tokens_estimated) {
-		add_key(line, "tokens_estimated");
-		buf_add_text(line, "true");
-	}
+	add_flag(line, "tokens_estimated", record->tokens_estimated);
 	add_count(line, "draft_tokens", record->draft_tokens);
 }
 
@@ -146,7 +153,13 @@ access_log_write(struct log_sink *sink, const struct access_record *record)
 	add_word(&line, "heavyweight", record->heavyweight);
 	add_word(&line, "model", record->model);
 	add_count(&line, "attempts", record->attempts);
+	add_flag(&line, "speculated", record->speculated);
+	add_flag(&line, "handed_off", record->handed_off);
 	add_tokens(&line, record);
+	if (record->cost_usd) {
+		add_key(&line, "cost_usd");
+		buf_add_text(&line, record->cost_usd);
+	}
 	add_key(&line, "sent_bytes");
 	buf_add_u64(&line, record->sent_bytes);
 	add_milliseconds(&line, "duration_ms", record->duration_us);

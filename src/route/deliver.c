@@ -5,13 +5,13 @@
 
 #include "wire/sse_write.h"
 
-enum { DELIVER_HEADERS_MAX = 24 };
+enum { DELIVER_HEADERS_MAX = 28 };
 
 /* Header values that have to be composed; they must live until the headers are sent. */
 struct deliver_headers {
 	struct http_header list[DELIVER_HEADERS_MAX];
 	size_t count;
-	char score[32], duration[24], attempts[12], retry_after[24];
+	char score[32], duration[24], attempts[12], retry_after[24], retry_after_ms[24];
 };
 
 static void
@@ -42,6 +42,7 @@ headers_fill(struct deliver_headers *headers, const struct deliver_facts *facts)
 	}
 	snprintf(headers->attempts, sizeof(headers->attempts), "%u", facts->attempts);
 	headers_add(headers, "x-gateway-attempts", headers->attempts);
+	headers_add(headers, "X-Gateway-Cost-USD", facts->cost_usd);
 	headers_add(headers, "x-gateway-reasoning-effort", facts->reasoning_effort);
 	for (size_t i = 0; i < facts->passed_count; i++)
 		headers_add(headers, facts->passed[i].name, facts->passed[i].value);
@@ -60,22 +61,29 @@ deliver_json(struct http_call *call, const struct deliver_facts *facts, int stat
 
 void
 deliver_error(struct http_call *call, const struct deliver_facts *facts,
-              const struct api_error *error)
+              const struct api_error *error, struct bytes body)
 {
 	struct deliver_headers headers;
-	struct buf body;
+	struct buf document;
 
 	headers_fill(&headers, facts);
 	headers_add(&headers, "Content-Type", "application/json");
 	if (error->retry_after_ms > 0) {
 		snprintf(headers.retry_after, sizeof(headers.retry_after), "%llu",
 		         (unsigned long long)((error->retry_after_ms + 999) / 1000));
+		snprintf(headers.retry_after_ms, sizeof(headers.retry_after_ms), "%llu",
+		         (unsigned long long)error->retry_after_ms);
 		headers_add(&headers, "Retry-After", headers.retry_after);
+		headers_add(&headers, "retry-after-ms", headers.retry_after_ms);
 	}
-	buf_init(&body, 0);
-	api_error_write(error, &body);
-	http_reply(call, error->status, headers.list, headers.count, buf_bytes(&body));
-	buf_fini(&body);
+	headers_add(&headers, "x-should-retry", error->no_retry ? "false" : NULL);
+	buf_init(&document, 0);
+	if (body.n == 0) {
+		api_error_write(error, &document);
+		body = buf_bytes(&document);
+	}
+	http_reply(call, error->status, headers.list, headers.count, body);
+	buf_fini(&document);
 }
 
 void

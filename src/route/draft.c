@@ -8,10 +8,14 @@ enum { DRAFT_MAX_BYTES = 64 * 1024 * 1024 };
 
 bool
 draft_init(struct draft *draft, const struct chat_request *request,
-           const struct config_entropy *entropy)
+           const struct config_entropy *entropy, bool live)
 {
-	*draft = (struct draft){.request = request, .entropy = entropy};
+	*draft = (struct draft){.request = request, .entropy = entropy, .live = live};
 	buf_init(&draft->stream, DRAFT_MAX_BYTES);
+	buf_init(&draft->text, DRAFT_MAX_BYTES);
+	buf_init(&draft->frames, DRAFT_MAX_BYTES);
+	buf_init(&draft->id, 0);
+	buf_init(&draft->created, 0);
 	if (request->stream)
 		return true;
 	draft->answer = chat_answer_new(DRAFT_MAX_BYTES, request->logprobs, request->top_logprobs);
@@ -25,6 +29,10 @@ draft_fini(struct draft *draft)
 		chat_answer_free(draft->answer);
 	draft->answer = NULL;
 	buf_fini(&draft->stream);
+	buf_fini(&draft->text);
+	buf_fini(&draft->id);
+	buf_fini(&draft->created);
+	buf_fini(&draft->frames);
 }
 
 static void
@@ -54,6 +62,62 @@ draft_add_event(struct draft *draft, const struct chat_frame *frame)
 	buf_add(out, "\n\n", 2);
 }
 
+static bool
+is_something(struct json_value value)
+{
+	return value.kind > JSON_KIND_NULL;
+}
+
+static bool
+frame_is_plain(const struct chat_frame *frame)
+{
+	for (size_t i = 0; i < frame->choice_count; i++) {
+		const struct chat_choice *choice = &frame->choices[i];
+		/* Some servers send empty ones of these along with the text. */
+		bool text_only = !choice->has_output || choice->content.n > 2;
+
+		if (choice->index != 0 || !text_only || is_something(choice->tool_calls) ||
+		    is_something(choice->function_call) || choice->refusal.n > 2)
+			return false;
+	}
+	return true;
+}
+
+static void
+draft_keep_name(struct buf *kept, struct json_value value)
+{
+	if (kept->n == 0 && is_something(value))
+		buf_add(kept, value.p, value.n);
+}
+
+/* What releasing it later needs to know of the frame. */
+static bool
+draft_add_live(struct draft *draft, const struct chat_frame *frame)
+{
+	struct draft_frame waiting;
+	bool output = false;
+
+	draft_keep_name(&draft->id, frame->id);
+	draft_keep_name(&draft->created, frame->created);
+	for (size_t i = 0; i < frame->choice_count; i++) {
+		const struct chat_choice *choice = &frame->choices[i];
+
+		output |= choice->has_output;
+		if (choice->index == 0 && choice->content.kind == JSON_KIND_STRING)
+			json_string_decode(choice->content, &draft->text);
+	}
+	waiting = (struct draft_frame){
+	        .stream_end = draft->stream_gone + draft->stream.n,
+	        .text_end = draft->text.n,
+	        .tokens = draft->token_count,
+	        .plain = frame_is_plain(frame),
+	        .output = output,
+	};
+	buf_add(&draft->frames, &waiting, sizeof(waiting));
+	return !draft->text.failed && !draft->frames.failed && !draft->id.failed &&
+	       !draft->created.failed;
+}
+
 bool
 draft_add(struct draft *draft, const struct chat_frame *frame)
 {
@@ -62,7 +126,78 @@ draft_add(struct draft *draft, const struct chat_frame *frame)
 	if (draft->answer)
 		return chat_answer_add(draft->answer, frame);
 	draft_add_event(draft, frame);
+	if (draft->live && !draft_add_live(draft, frame))
+		return false;
 	return !draft->stream.failed;
+}
+
+static const struct draft_frame *
+draft_frames(const struct draft *draft, size_t *count)
+{
+	*count = draft->frames.n / sizeof(struct draft_frame);
+	return (const struct draft_frame *)(const void *)draft->frames.p;
+}
+
+/* How many of the waiting frames may be seen. */
+static size_t
+draft_visible_frames(const struct draft *draft, uint64_t visible_tokens)
+{
+	size_t count, i = 0;
+	const struct draft_frame *frames = draft_frames(draft, &count);
+
+	while (i < count && frames[i].plain && frames[i].tokens <= visible_tokens)
+		i++;
+	return i;
+}
+
+bool
+draft_has_visible(const struct draft *draft, uint64_t visible_tokens)
+{
+	size_t count, end = draft_visible_frames(draft, visible_tokens);
+	const struct draft_frame *frames = draft_frames(draft, &count);
+
+	for (size_t i = 0; i < end; i++) {
+		if (frames[i].output)
+			return visible_tokens > 0;
+	}
+	return false;
+}
+
+static void
+draft_let_go(struct draft *draft, size_t bytes, struct buf *out)
+{
+	buf_add(out, draft->stream.p, bytes);
+	buf_drop(&draft->stream, bytes);
+	draft->stream_gone += bytes;
+}
+
+void
+draft_release(struct draft *draft, uint64_t visible_tokens, struct buf *out)
+{
+	size_t count, end = draft_visible_frames(draft, visible_tokens);
+	const struct draft_frame *frames = draft_frames(draft, &count);
+
+	if (end == 0)
+		return;
+	draft->text_released = frames[end - 1].text_end;
+	draft->tokens_released = frames[end - 1].tokens;
+	draft_let_go(draft, frames[end - 1].stream_end - draft->stream_gone, out);
+	buf_drop(&draft->frames, end * sizeof(*frames));
+}
+
+void
+draft_release_rest(struct draft *draft, struct buf *out)
+{
+	draft_let_go(draft, draft->stream.n, out);
+	draft->text_released = draft->text.n;
+	draft->tokens_released = draft->token_count;
+	buf_drop(&draft->frames, draft->frames.n);
+}
+
+struct bytes
+draft_delivered(const struct draft *draft)
+{
+	return (struct bytes){draft->text.p ? draft->text.p : "", draft->text_released};
 }
 
 enum draft_scorable

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "model/price.h"
 #include "observe/access_log.h"
 #include "route/exchange_private.h"
 
@@ -16,13 +17,14 @@ struct deliver_facts
 exchange_facts(const struct exchange *x)
 {
 	bool judged = x->cascading && x->cascade.decision != DECISION_NONE;
+	bool panic = x->panic && x->answered && x->answered == x->asked[CASCADE_HEAVY];
 	struct deliver_facts facts = {
 	        .request_id = x->id,
 	        .decision = judged ? cascade_decision_name(x->cascade.decision) : NULL,
-	        .reason = judged ? x->cascade.reason : NULL,
+	        .reason = !judged ? NULL : panic ? "panic" : x->cascade.reason,
 	        .score = judged ? cascade_score(&x->cascade) : (double)NAN,
 	        .model = x->answered,
-	        .attempts = x->attempts,
+	        .attempts = x->attempts_made,
 	        .reasoning_effort =
 	                x->request.reasoning_effort[0] ? x->request.reasoning_effort : NULL,
 	        .duration_us = worker_now_us(x->service->worker) - x->started_us,
@@ -31,6 +33,51 @@ exchange_facts(const struct exchange *x)
 	if (x->legs[CASCADE_HEAVY])
 		facts.passed = leg_passed_headers(x->legs[CASCADE_HEAVY], &facts.passed_count);
 	return facts;
+}
+
+/* Upstream was cut off before it told its usage: what it said was counted, and of the prompt's length there
+ * is another leg's word, or else the rule of thumb of four bytes a token. */
+static void
+estimate_usage(const struct exchange *x, struct chat_usage *usage)
+{
+	usage->prompt_tokens = x->prompt_tokens ? x->prompt_tokens : x->request.body.n / 4;
+	usage->known = true;
+}
+
+void
+exchange_count_leg(struct exchange *x, const struct leg *leg)
+{
+	const struct config_model *model = leg_model(leg);
+	enum cascade_leg role = leg_role(leg);
+	struct metrics_shard *shard = x->service->shard;
+	struct chat_usage usage = leg_usage(leg);
+	bool failed = leg_failure(leg)->kind != LEG_FAILURE_NONE;
+	const char *kind = !x->used[role]          ? "wasted"
+	                   : role == CASCADE_DRAFT ? "draft"
+	                                           : "heavyweight";
+	uint64_t nano_usd;
+
+	if (usage.known)
+		x->prompt_tokens = usage.prompt_tokens;
+	else if (failed && usage.completion_tokens == 0)
+		return; /* an error costs nothing */
+	if (x->used[role]) {
+		metric_add(shard, METRIC_TOKENS, model->label, "prompt",
+		           (double)usage.prompt_tokens);
+		metric_add(shard, METRIC_TOKENS, model->label, "completion",
+		           (double)usage.completion_tokens);
+	} else {
+		metric_add(shard, METRIC_TOKENS, model->label, "wasted",
+		           (double)usage.completion_tokens);
+	}
+	if (!usage.known)
+		estimate_usage(x, &usage);
+	if (price_of(&model->price, &usage, &nano_usd)) {
+		x->cost_nano_usd = price_add(x->cost_nano_usd, nano_usd);
+		metric_add(shard, METRIC_COST, model->label, kind, (double)nano_usd / 1e9);
+	} else {
+		x->cost_unknown = true;
+	}
 }
 
 static void
@@ -56,10 +103,13 @@ exchange_log(const struct exchange *x, const char *end, int status, const char *
 	        .end = end,
 	        .error = error,
 	        .detail = x->detail[0] ? x->detail : NULL,
+	        .cost_usd = x->cost_text[0] ? x->cost_text : NULL,
 	        .project_id = x->request.project_id[0] ? x->request.project_id : NULL,
 	        .reasoning_effort = facts.reasoning_effort,
 	        .stream = x->request.stream,
-	        .attempts = x->attempts,
+	        .attempts = x->attempts_made,
+	        .speculated = x->cascade.speculated,
+	        .handed_off = x->used[CASCADE_DRAFT] && x->used[CASCADE_HEAVY],
 	        .prompt_tokens = answer && x->usage.known ? (int64_t)x->usage.prompt_tokens : -1,
 	        .completion_tokens = answer ? (int64_t)x->usage.completion_tokens : -1,
 	        .tokens_estimated = answer && !x->usage.known,
@@ -99,12 +149,6 @@ exchange_measure(const struct exchange *x, int status, const char *error, uint64
 		               (double)(x->first_byte_us - x->started_us) / 1e6);
 	metric_observe(shard, METRIC_OVERHEAD, NULL, NULL, (double)x->own_us / 1e6);
 	metric_add(shard, METRIC_IN_FLIGHT, NULL, NULL, -1);
-	if (x->answered && status == 200) {
-		metric_add(shard, METRIC_TOKENS, x->answered->label, "prompt",
-		           (double)x->usage.prompt_tokens);
-		metric_add(shard, METRIC_TOKENS, x->answered->label, "completion",
-		           (double)x->usage.completion_tokens);
-	}
 }
 
 void

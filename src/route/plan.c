@@ -35,24 +35,108 @@ target_new(const struct config_provider *provider, const char *path, char *error
 static void
 plan_free(struct plan *plan)
 {
-	for (size_t i = 0; i < plan->config->provider_count; i++) {
+	const struct config *config = plan->config;
+
+	for (size_t i = 0; i < config->provider_count; i++) {
 		if (plan->chat[i])
 			http_target_free(plan->chat[i]);
+		load_unref(plan->loads[i]);
+	}
+	for (size_t i = 0; i < config->model_count; i++)
+		health_unref(plan->models[i].health);
+	for (size_t i = 0; i < config->route_count; i++) {
+		free(plan->routes[i].drafters);
+		free(plan->routes[i].heavyweights);
 	}
 	free(plan->chat);
+	free(plan->loads);
+	free(plan->models);
+	free(plan->routes);
 	config_unref(plan->config);
 	free(plan);
 }
 
+static bool
+same_provider(const struct config_provider *a, const struct config_provider *b)
+{
+	return strcmp(a->name, b->name) == 0 && strcmp(a->base_url, b->base_url) == 0;
+}
+
+static struct load *
+plan_inherit_load(const struct plan *previous, const struct config_provider *provider)
+{
+	for (size_t i = 0; previous && i < previous->config->provider_count; i++) {
+		if (same_provider(&previous->config->providers[i], provider))
+			return load_ref(previous->loads[i]);
+	}
+	return load_new();
+}
+
+static struct health *
+plan_inherit_health(const struct plan *previous, const struct config_model *model,
+                    const struct breaker_options *options)
+{
+	for (size_t i = 0; previous && i < previous->config->model_count; i++) {
+		const struct config_model *old = &previous->config->models[i];
+
+		if (strcmp(old->name, model->name) == 0 &&
+		    strcmp(old->upstream_name, model->upstream_name) == 0 &&
+		    same_provider(old->provider, model->provider)) {
+			health_configure(previous->models[i].health, options);
+			return health_ref(previous->models[i].health);
+		}
+	}
+	return health_new(options);
+}
+
+static struct candidate *
+plan_candidates(const struct plan *plan, const struct config_model *const *models, size_t count)
+{
+	struct candidate *list = mem_array(count, sizeof(*list));
+
+	for (size_t i = 0; i < count; i++)
+		list[i] = *plan_candidate(plan, models[i]);
+	return list;
+}
+
+static void
+plan_fill(struct plan *plan, const struct plan *previous)
+{
+	const struct config *config = plan->config;
+
+	for (size_t i = 0; i < config->provider_count; i++)
+		plan->loads[i] = plan_inherit_load(previous, &config->providers[i]);
+	for (size_t i = 0; i < config->model_count; i++) {
+		const struct config_model *model = &config->models[i];
+
+		plan->models[i] = (struct candidate){
+		        .model = model,
+		        .health = plan_inherit_health(previous, model, &config->breaker),
+		        .load = plan->loads[model->provider - config->providers],
+		};
+	}
+	for (size_t i = 0; i < config->route_count; i++) {
+		const struct config_route *route = &config->routes[i];
+
+		plan->routes[i].drafters =
+		        plan_candidates(plan, route->drafters, route->drafter_count);
+		plan->routes[i].heavyweights =
+		        plan_candidates(plan, route->heavyweights, route->heavyweight_count);
+	}
+}
+
 struct plan *
-plan_new(struct config *config, char *error, size_t size)
+plan_new(struct config *config, const struct plan *previous, char *error, size_t size)
 {
 	struct plan *plan = mem_new(sizeof(*plan));
 
 	plan->config = config;
 	plan->created_s = clock_wall_ms() / 1000;
 	plan->references = 1;
-	plan->chat = mem_array(config->provider_count, sizeof(*plan->chat));
+	plan->chat = mem_array(config->provider_count, sizeof(struct http_target *));
+	plan->loads = mem_array(config->provider_count, sizeof(struct load *));
+	plan->models = mem_array(config->model_count, sizeof(*plan->models));
+	plan->routes = mem_array(config->route_count, sizeof(*plan->routes));
 	for (size_t i = 0; i < config->provider_count; i++) {
 		plan->chat[i] = target_new(&config->providers[i], "/chat/completions", error, size);
 		if (!plan->chat[i]) {
@@ -60,6 +144,7 @@ plan_new(struct config *config, char *error, size_t size)
 			return NULL;
 		}
 	}
+	plan_fill(plan, previous);
 	return plan;
 }
 
@@ -81,4 +166,16 @@ const struct http_target *
 plan_chat_target(const struct plan *plan, const struct config_model *model)
 {
 	return plan->chat[model->provider - plan->config->providers];
+}
+
+const struct candidate *
+plan_candidate(const struct plan *plan, const struct config_model *model)
+{
+	return &plan->models[model - plan->config->models];
+}
+
+const struct plan_route *
+plan_route(const struct plan *plan, const struct config_route *route)
+{
+	return &plan->routes[route - plan->config->routes];
 }

@@ -1,0 +1,282 @@
+/* What an exchange sends to its client. */
+#include <stdio.h>
+
+#include "route/exchange_private.h"
+#include "route/failure.h"
+
+enum { ANSWER_PENDING_HIGH_BYTES = 256 * 1024 }; /* waiting for the client: upstream is paused */
+
+/* ---------------------------------------------------------------- streams */
+
+/* A comment while upstream is silent, so that nothing between here and the client takes the stream for
+ * dead. Whole events are sent at a time, so it always stands between two. */
+static void
+on_keepalive_timer(void *arg)
+{
+	struct exchange *x = exchange_cast(arg);
+	uint64_t interval_us = (uint64_t)x->plan->config->server.keepalive_interval_ms * 1000;
+	uint64_t silent_us = exchange_now_us(x) - x->sent_us;
+
+	/* What waits for a slow client is no silence of ours. */
+	if (silent_us >= interval_us && http_reply_pending(x->call) == 0)
+		exchange_send(x, bytes_of(": keepalive\n\n"));
+	silent_us = silent_us < interval_us ? silent_us : 0;
+	timer_arm_ms(x->keepalive, (interval_us - silent_us + 999) / 1000);
+}
+
+static void
+begin_stream(struct exchange *x)
+{
+	struct deliver_facts facts = exchange_facts(x);
+
+	x->first_byte_us = exchange_now_us(x);
+	x->streaming = true;
+	if (x->deadline)
+		timer_disarm(x->deadline);
+	deliver_stream_begin(x->call, &facts);
+}
+
+static void
+keep_alive(struct exchange *x)
+{
+	uint32_t interval_ms = x->plan->config->server.keepalive_interval_ms;
+
+	if (interval_ms == 0 || x->keepalive)
+		return;
+	x->keepalive = timer_new(x->service->worker, on_keepalive_timer, x);
+	timer_arm_ms(x->keepalive, interval_ms);
+}
+
+/* The leg whose answer flows to the client. */
+static struct leg *
+flowing_leg(const struct exchange *x)
+{
+	return x->legs[x->cascade.state == CASCADE_FLOWING ? CASCADE_DRAFT : CASCADE_HEAVY];
+}
+
+void
+exchange_send(struct exchange *x, struct bytes piece)
+{
+	struct leg *leg = flowing_leg(x);
+
+	if (piece.n == 0)
+		return;
+	x->sent_bytes += piece.n;
+	if (x->keepalive)
+		x->sent_us = exchange_now_us(x);
+	http_reply_write(x->call, piece);
+	if (!x->paused && leg && http_reply_pending(x->call) > ANSWER_PENDING_HIGH_BYTES) {
+		x->paused = leg;
+		leg_pause(leg);
+	}
+}
+
+static void
+end_stream(struct exchange *x)
+{
+	struct deliver_facts facts = exchange_facts(x);
+
+	deliver_stream_end(exchange_finish(x, "done", 200, NULL), &facts);
+}
+
+static void
+end_json(struct exchange *x, struct bytes body)
+{
+	struct deliver_facts facts = exchange_facts(x);
+	struct http_call *call = x->call;
+
+	x->first_byte_us = exchange_now_us(x);
+	x->sent_bytes = body.n;
+	/* The body may belong to a leg, which rests until this callback has returned. */
+	exchange_finish(x, "done", 200, NULL);
+	facts.cost_usd = x->cost_text[0] ? x->cost_text : NULL;
+	deliver_json(call, &facts, 200, body);
+}
+
+/* ---------------------------------------------------------------- the draft */
+
+void
+exchange_release_draft(struct exchange *x)
+{
+	struct buf events;
+
+	buf_init(&events, 0);
+	draft_release(&x->draft, cascade_visible_tokens(&x->cascade), &events);
+	exchange_send(x, buf_bytes(&events));
+	buf_fini(&events);
+}
+
+void
+exchange_flow(struct exchange *x)
+{
+	x->used[CASCADE_DRAFT] = true;
+	x->answered = leg_model(x->legs[CASCADE_DRAFT]);
+	begin_stream(x);
+	keep_alive(x);
+	exchange_release_draft(x);
+}
+
+static void
+answer_draft_stream(struct exchange *x)
+{
+	struct buf events;
+
+	if (!x->streaming)
+		begin_stream(x);
+	buf_init(&events, 0);
+	draft_release_rest(&x->draft, &events);
+	exchange_send(x, buf_bytes(&events));
+	buf_fini(&events);
+	end_stream(x);
+}
+
+void
+exchange_answer_draft(struct exchange *x)
+{
+	struct leg *leg = x->legs[CASCADE_DRAFT];
+	struct buf body;
+
+	x->used[CASCADE_DRAFT] = true;
+	x->answered = leg_model(leg);
+	x->usage = leg_usage(leg);
+	if (x->request.stream) {
+		answer_draft_stream(x);
+		return;
+	}
+	buf_init(&body, 0);
+	chat_answer_write(x->draft.answer, &body);
+	if (body.failed) {
+		struct api_error error;
+
+		api_error_set(&error, 500, NULL, NULL, "The answer is too large to be assembled.");
+		exchange_fail(x, &error);
+	} else {
+		end_json(x, buf_bytes(&body));
+	}
+	buf_fini(&body);
+}
+
+/* ---------------------------------------------------------------- the heavyweight */
+
+void
+exchange_relay(struct exchange *x)
+{
+	x->used[CASCADE_HEAVY] = true;
+	x->answered = leg_model(x->legs[CASCADE_HEAVY]);
+	if (!x->streaming)
+		begin_stream(x);
+	keep_alive(x);
+	exchange_send(x, relay_waiting(&x->relay));
+	relay_sent(&x->relay);
+}
+
+void
+exchange_answer_heavy(struct exchange *x)
+{
+	struct leg *leg = x->legs[CASCADE_HEAVY];
+
+	x->usage = leg_usage(leg);
+	if (x->request.stream) {
+		exchange_relay(x);
+		end_stream(x);
+		return;
+	}
+	x->used[CASCADE_HEAVY] = true;
+	x->answered = leg_model(leg);
+	end_json(x, leg_reply(leg));
+}
+
+/* ---------------------------------------------------------------- failures */
+
+/* With a body: that is sent instead of the error's own. */
+static void
+fail_with(struct exchange *x, const struct api_error *error, struct bytes body)
+{
+	struct deliver_facts facts;
+	struct http_call *call;
+
+	x->first_byte_us = exchange_now_us(x);
+	facts = exchange_facts(x);
+	x->sent_bytes = body.n;
+	call = exchange_finish(x, "error", error->status, error->type);
+	facts.cost_usd = x->cost_nano_usd ? x->cost_text : NULL;
+	deliver_error(call, &facts, error, body);
+}
+
+void
+exchange_fail(struct exchange *x, const struct api_error *error)
+{
+	fail_with(x, error, (struct bytes){NULL, 0});
+}
+
+static const struct leg_failure *
+heavy_failure(const struct exchange *x)
+{
+	const struct leg *leg = x->legs[CASCADE_HEAVY];
+
+	return leg && leg_failure(leg)->kind != LEG_FAILURE_NONE ? leg_failure(leg) : NULL;
+}
+
+static void
+set_overloaded(struct exchange *x, struct api_error *error)
+{
+	const struct candidate *candidate = x->attempts[CASCADE_HEAVY].list;
+	uint64_t due_ms = health_due_in_ms(candidate->health, exchange_now_us(x) / 1000);
+
+	api_error_set(error, 503, NULL,
+	              x->refusal == HEALTH_BUSY ? "over_capacity" : "no_upstream_available",
+	              x->refusal == HEALTH_BUSY
+	                      ? "The model server is at its limit of requests at a time."
+	                      : "No model server is available: each has failed too often lately.");
+	error->retry_after_ms = due_ms > 1000 ? due_ms : 1000;
+}
+
+/* The answer to a request whose last hope has failed, before anything was sent. */
+void
+exchange_fail_heavy(struct exchange *x)
+{
+	const struct leg_failure *failure = heavy_failure(x);
+	struct api_error error;
+	struct buf body;
+
+	buf_init(&body, 0);
+	if (x->expired) {
+		api_error_set(&error, 504, NULL, "deadline_exceeded",
+		              "No answer had begun when the request's time limit of %u ms was over.",
+		              x->plan->config->server.request_timeout_ms);
+	} else if (failure) {
+		failure_to_error(failure, leg_model(x->legs[CASCADE_HEAVY]), &error, &body);
+		if (x->panic && error.status >= 500) {
+			char message[sizeof(error.message)];
+
+			memcpy(message, error.message, sizeof(message));
+			set_overloaded(x, &error);
+			snprintf(error.message, sizeof(error.message),
+			         "Every model server has failed too often lately, and the one tried "
+			         "again has failed: %.2000s",
+			         message);
+		}
+	} else if (x->refusal != HEALTH_ADMITTED) {
+		set_overloaded(x, &error);
+	} else {
+		api_error_set(&error, 500, NULL, NULL, "The request could not be carried out: %s.",
+		              x->detail[0] ? x->detail : "out of memory");
+	}
+	error.no_retry |= x->attempts[CASCADE_HEAVY].made > 1;
+	fail_with(x, &error, buf_bytes(&body));
+	buf_fini(&body);
+}
+
+void
+exchange_truncate(struct exchange *x, enum cascade_leg role)
+{
+	struct leg *leg = x->legs[role];
+	const char *why = leg ? leg_failure(leg)->detail : x->detail;
+	struct api_error error;
+
+	api_error_set(
+	        &error, 502, NULL, "upstream_truncated",
+	        "The model server's answer broke off: %s. What was delivered is not complete.",
+	        why[0] ? why : "out of memory");
+	deliver_stream_cut(exchange_finish(x, "upstream_truncated", 200, error.type), &error);
+}

@@ -1,0 +1,361 @@
+/* The legs of an exchange: which model is asked when, and what comes of what it says. */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/random.h"
+#include "route/exchange_private.h"
+
+enum {
+	LEGS_WAITING_HIGH_BYTES = 256 * 1024, /* of a heavyweight that nobody waits for yet: it is paused */
+	LEGS_OPENING_MAX_BYTES = 1024 * 1024, /* of a heavyweight's stream before its first output */
+};
+
+static const struct leg_events leg_events;
+
+static uint64_t
+now_ms(const struct exchange *x)
+{
+	return exchange_now_us(x) / 1000;
+}
+
+/* ---------------------------------------------------------------- attempts */
+
+static void
+init_heavy_attempts(struct exchange *x, bool patient)
+{
+	uint32_t timeout_ms = x->plan->config->server.request_timeout_ms;
+	uint64_t deadline_ms = timeout_ms ? x->started_us / 1000 + timeout_ms : 0;
+
+	if (x->pinned)
+		attempts_init(&x->attempts[CASCADE_HEAVY], plan_candidate(x->plan, x->pinned), 1,
+		              patient, deadline_ms);
+	else
+		attempts_init(&x->attempts[CASCADE_HEAVY],
+		              plan_route(x->plan, x->route)->heavyweights,
+		              x->route->heavyweight_count, patient, deadline_ms);
+}
+
+void
+exchange_init_attempts(struct exchange *x)
+{
+	init_heavy_attempts(x, true);
+	if (x->route)
+		attempts_init(&x->attempts[CASCADE_DRAFT],
+		              plan_route(x->plan, x->route)->drafters, x->route->drafter_count,
+		              false, 0);
+}
+
+/* Time that nobody else is waited for is the gateway's own. */
+static void
+note_busy(struct exchange *x)
+{
+	if (x->idle_since_us)
+		x->own_us += exchange_now_us(x) - x->idle_since_us;
+	x->idle_since_us = 0;
+}
+
+static void
+note_ended(struct exchange *x, const struct leg *leg)
+{
+	const struct leg *other = x->legs[leg_role(leg) == CASCADE_DRAFT];
+
+	if (!other || leg_ended_us(other) != 0)
+		x->idle_since_us = leg_ended_us(leg);
+}
+
+/* The body for a model. Once the client has a part of a draft, a heavyweight is asked to go on from there. */
+static bool
+write_body(struct exchange *x, enum cascade_leg role, const struct config_model *model,
+           struct buf *body)
+{
+	struct chat_rewrite rewrite = {
+	        .model = model->upstream_name,
+	        .draft = role == CASCADE_DRAFT,
+	        .top_logprobs = x->route ? x->route->entropy.top_logprobs : 0,
+	        .stream_usage = model->provider->stream_usage,
+	        .prefill = model->provider->prefill,
+	};
+
+	if (role == CASCADE_HEAVY) {
+		struct bytes delivered = {"", 0};
+
+		if (x->cascade.delivered) {
+			delivered = rewrite.partial = draft_delivered(&x->draft);
+			rewrite.partial_tokens = x->draft.tokens_released;
+		}
+		relay_begin(&x->relay, delivered);
+		if (!x->speculating && !relay_join(&x->relay, rewrite.prefill, &x->draft))
+			return false;
+	}
+	buf_init(body, 0);
+	chat_request_write(&x->request, &rewrite, body);
+	if (body->failed)
+		buf_fini(body);
+	return !body->failed;
+}
+
+static bool
+start_attempt(struct exchange *x, enum cascade_leg role, struct attempt *attempt)
+{
+	const struct config_model *model = attempt->candidate->model;
+	struct leg_spec spec = {
+	        .role = role,
+	        .model = model,
+	        .plan = x->plan,
+	        .stream = role == CASCADE_DRAFT || x->request.stream,
+	        .direct = x->pinned != NULL,
+	        .permit = attempt->permit,
+	};
+	enum breaker_state old, state;
+
+	x->attempts_made++;
+	x->asked[role] = model;
+	x->panic |= attempt->panic;
+	if (role == CASCADE_HEAVY && !x->speculating && !x->cascade.delivered)
+		x->answered = model;
+	if (!write_body(x, role, model, &spec.body)) {
+		permit_return(&spec.permit, HEALTH_NEUTRAL, now_ms(x), &old, &state);
+		return false;
+	}
+	note_busy(x);
+	x->legs[role] = leg_start(x->service, &spec, &leg_events, x);
+	return x->legs[role] != NULL;
+}
+
+static void
+on_retry_timer(void *arg)
+{
+	struct exchange *x = exchange_cast(arg);
+	struct cascade_event event;
+
+	if (exchange_start_leg(x, CASCADE_HEAVY, &event))
+		exchange_step(x, event);
+}
+
+bool
+exchange_start_leg(struct exchange *x, enum cascade_leg role, struct cascade_event *event)
+{
+	struct attempt attempt = attempts_next(&x->attempts[role], now_ms(x));
+
+	*event = (struct cascade_event){.kind = CASCADE_EVENT_LEG_FAILED, .leg = role};
+	switch (attempt.kind) {
+	case ATTEMPT_WAIT:
+		note_busy(x);
+		if (!x->retry)
+			x->retry = timer_new(x->service->worker, on_retry_timer, x);
+		timer_arm_ms(x->retry, attempt.wait_ms);
+		return false;
+	case ATTEMPT_NONE:
+		if (role == CASCADE_HEAVY)
+			x->refusal = attempt.refusal;
+		if (attempt.refusal != HEALTH_ADMITTED)
+			snprintf(x->detail, sizeof(x->detail), "%s: %s",
+			         role == CASCADE_DRAFT ? "no drafter was asked"
+			                               : "no heavyweight was asked",
+			         attempt.refusal == HEALTH_BUSY
+			                 ? "the provider is at max_concurrent"
+			                 : "the breaker is open");
+		return true;
+	case ATTEMPT_START: break;
+	}
+	exchange_drop_leg(x, role, "cancelled");
+	/* A further drafter begins with an empty sheet. */
+	if (role == CASCADE_DRAFT && x->asked[CASCADE_DRAFT]) {
+		draft_fini(&x->draft);
+		if (!draft_init(&x->draft, &x->request, &x->route->entropy,
+		                x->cascade.options.live))
+			x->draft.stream.failed = true;
+	}
+	return !start_attempt(x, role, &attempt);
+}
+
+/* ---------------------------------------------------------------- speculation */
+
+/* From now on the heavyweight is asked like any other. */
+static void
+end_speculation(struct exchange *x)
+{
+	x->speculating = x->held = false;
+	init_heavy_attempts(x, true);
+}
+
+bool
+exchange_speculate(struct exchange *x, struct cascade_event *event)
+{
+	x->speculating = true;
+	x->service->speculation_credit -= 1;
+	metric_add(x->service->shard, METRIC_SPECULATIVE_TRIGGERS, NULL, NULL, 1);
+	/* Nobody waits for it: it is worth neither a retry nor a panic. */
+	init_heavy_attempts(x, false);
+	if (!exchange_start_leg(x, CASCADE_HEAVY, event))
+		return false;
+	end_speculation(x);
+	event->again = true;
+	return true;
+}
+
+void
+exchange_cancel_leg(struct exchange *x, enum cascade_leg role)
+{
+	exchange_drop_leg(x, role, "cancelled");
+	if (role != CASCADE_HEAVY || !x->speculating)
+		return;
+	metric_add(x->service->shard, METRIC_SPECULATIVE_CANCELLATIONS, NULL, NULL, 1);
+	end_speculation(x);
+}
+
+/* The head start was for nothing: the heavyweight is asked as if it had never been. */
+static bool
+start_afresh(struct exchange *x, struct cascade_event *event)
+{
+	exchange_drop_leg(x, CASCADE_HEAVY, "unfit");
+	end_speculation(x);
+	return exchange_start_leg(x, CASCADE_HEAVY, event);
+}
+
+bool
+exchange_join(struct exchange *x, struct cascade_event *event)
+{
+	struct leg *leg = x->legs[CASCADE_HEAVY];
+	uint64_t until_us;
+	bool held = x->held;
+
+	x->speculating = x->held = false;
+	if (!leg || !relay_join(&x->relay, leg_model(leg)->provider->prefill, &x->draft))
+		return start_afresh(x, event);
+	until_us = leg_ended_us(leg) ? leg_ended_us(leg) : exchange_now_us(x);
+	metric_add(x->service->shard, METRIC_SPECULATIVE_SAVED, NULL, NULL,
+	           (double)(until_us - leg_started_us(leg)) / 1e6);
+	if (held)
+		leg_resume(leg);
+	*event = (struct cascade_event){.kind = CASCADE_EVENT_LEG_DONE, .leg = CASCADE_HEAVY};
+	if (leg_ended_us(leg) == 0)
+		event->kind = CASCADE_EVENT_LEG_OUTPUT;
+	return leg_ended_us(leg) || x->relay.said;
+}
+
+/* ---------------------------------------------------------------- what the drafter says */
+
+static bool
+draft_is_judged(const struct exchange *x)
+{
+	return x->cascade.state == CASCADE_DRAFTING || x->cascade.state == CASCADE_FLOWING;
+}
+
+static void
+score_frame(struct exchange *x, struct leg *leg, const struct chat_frame *frame)
+{
+	struct cascade_event event = {.kind = CASCADE_EVENT_NO_LOGPROBS, .leg = CASCADE_DRAFT};
+
+	if (draft_frame_scorable(frame) == DRAFT_NO_LOGPROBS)
+		exchange_step(x, event);
+	event.kind = CASCADE_EVENT_TOKEN;
+	for (size_t i = 0; i < frame->token_count && x->legs[CASCADE_DRAFT] == leg; i++) {
+		if (!draft_token_counts(&frame->tokens[i]) || !draft_is_judged(x))
+			continue;
+		event.entropy_bits = draft_token_entropy(&x->route->entropy, &frame->tokens[i]);
+		if (!isnan(event.entropy_bits)) {
+			x->draft.token_count++;
+			metric_observe(x->service->shard, METRIC_ENTROPY, NULL, NULL,
+			               event.entropy_bits);
+		}
+		exchange_step(x, event);
+	}
+}
+
+static void
+on_draft_frame(struct exchange *x, struct leg *leg, const struct chat_frame *frame)
+{
+	struct cascade_event event = {.kind = CASCADE_EVENT_VISIBLE, .leg = CASCADE_DRAFT};
+
+	if (draft_is_judged(x))
+		score_frame(x, leg, frame);
+	if (x->legs[CASCADE_DRAFT] != leg)
+		return;
+	if (!draft_add(&x->draft, frame)) {
+		snprintf(x->detail, sizeof(x->detail), "the draft's frames do not fit together");
+		event.kind = CASCADE_EVENT_LEG_FAILED;
+		event.again = attempts_failed(&x->attempts[CASCADE_DRAFT], ATTEMPT_RETRY_ELSEWHERE,
+		                              0, 0, now_ms(x));
+		exchange_drop_leg(x, CASCADE_DRAFT, "malformed");
+		exchange_step(x, event);
+		return;
+	}
+	if (x->cascade.state == CASCADE_FLOWING)
+		exchange_release_draft(x);
+	else if (x->cascade.options.live && x->cascade.state == CASCADE_DRAFTING &&
+	         draft_has_visible(&x->draft, cascade_visible_tokens(&x->cascade)))
+		exchange_step(x, event);
+}
+
+/* ---------------------------------------------------------------- what the heavyweight says */
+
+static void
+on_heavy_frame(struct exchange *x, struct leg *leg, const struct chat_frame *frame)
+{
+	struct cascade_event event = {.kind = CASCADE_EVENT_LEG_OUTPUT, .leg = CASCADE_HEAVY};
+	size_t waiting;
+
+	relay_add(&x->relay, frame);
+	waiting = relay_waiting(&x->relay).n;
+	if (x->relay.waiting.failed) {
+		snprintf(x->detail, sizeof(x->detail), "the heavyweight's answer is too large");
+		event.kind = CASCADE_EVENT_LEG_FAILED;
+		exchange_drop_leg(x, CASCADE_HEAVY, "malformed");
+		exchange_step(x, event);
+	} else if (x->cascade.state == CASCADE_RELAYING) {
+		exchange_send(x, relay_waiting(&x->relay));
+		relay_sent(&x->relay);
+	} else if (x->speculating) {
+		if (waiting > LEGS_WAITING_HIGH_BYTES && !x->held) {
+			x->held = true;
+			leg_pause(leg);
+		}
+	} else if (x->relay.said || waiting > LEGS_OPENING_MAX_BYTES) {
+		/* Frames that say nothing yet have waited, so that a failure right after them is
+		 * still answered by a status. */
+		exchange_step(x, event);
+	}
+}
+
+static void
+on_leg_frame(void *arg, struct leg *leg, const struct chat_frame *frame)
+{
+	struct exchange *x = exchange_cast(arg);
+
+	if (leg_role(leg) == CASCADE_DRAFT)
+		on_draft_frame(x, leg, frame);
+	else
+		on_heavy_frame(x, leg, frame);
+}
+
+static void
+on_leg_done(void *arg, struct leg *leg)
+{
+	struct exchange *x = exchange_cast(arg);
+
+	note_ended(x, leg);
+	exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_LEG_DONE,
+	                                        .leg = leg_role(leg)});
+}
+
+static void
+on_leg_failed(void *arg, struct leg *leg)
+{
+	struct exchange *x = exchange_cast(arg);
+	const struct leg_failure *failure = leg_failure(leg);
+	enum cascade_leg role = leg_role(leg);
+	struct cascade_event event = {.kind = CASCADE_EVENT_LEG_FAILED, .leg = role};
+
+	snprintf(x->detail, sizeof(x->detail), "%s", failure->detail);
+	note_ended(x, leg);
+	event.again = attempts_failed(&x->attempts[role], failure->retry, failure->retry_after_ms,
+	                              random_part(), now_ms(x));
+	if (role == CASCADE_HEAVY && x->speculating) {
+		end_speculation(x);
+		event.again = failure->retry != ATTEMPT_RETRY_NEVER;
+	}
+	exchange_step(x, event);
+}
+
+static const struct leg_events leg_events = {on_leg_frame, on_leg_done, on_leg_failed};

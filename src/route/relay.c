@@ -1,0 +1,132 @@
+#include "route/relay.h"
+
+#include "wire/sse_reader.h"
+#include "wire/sse_write.h"
+
+enum { RELAY_MAX_BYTES = 64 * 1024 * 1024 };
+
+void
+relay_init(struct relay *relay, const struct chat_request *request)
+{
+	*relay = (struct relay){.request = request};
+	buf_init(&relay->waiting, RELAY_MAX_BYTES);
+}
+
+static void
+relay_part(struct relay *relay)
+{
+	if (relay->joined)
+		seam_fini(&relay->seam);
+	relay->joined = false;
+}
+
+void
+relay_fini(struct relay *relay)
+{
+	relay_part(relay);
+	buf_fini(&relay->waiting);
+}
+
+void
+relay_begin(struct relay *relay, struct bytes asked)
+{
+	relay_part(relay);
+	buf_reset(&relay->waiting);
+	relay->said = false;
+	relay->asked_bytes = asked.n;
+}
+
+static bool
+frame_says_something(const struct chat_frame *frame)
+{
+	for (size_t i = 0; i < frame->choice_count; i++) {
+		if (frame->choices[i].has_output ||
+		    frame->choices[i].finish_reason.kind == JSON_KIND_STRING)
+			return true;
+	}
+	return false;
+}
+
+static void
+relay_write(struct relay *relay, const struct chat_frame *frame)
+{
+	struct chat_frame_view view = {
+	        .logprobs = relay->request->logprobs,
+	        .top_logprobs = relay->request->top_logprobs,
+	        .usage = relay->request->include_usage,
+	};
+
+	if (relay->joined)
+		seam_frame(&relay->seam, frame, &view, &relay->waiting);
+	else
+		sse_write_data(&relay->waiting, frame->text);
+}
+
+void
+relay_add(struct relay *relay, const struct chat_frame *frame)
+{
+	relay->said |= frame_says_something(frame);
+	relay_write(relay, frame);
+}
+
+/* Sends once more through the seam what waits. */
+static void
+relay_rewrite(struct relay *relay)
+{
+	struct buf said = relay->waiting;
+	struct sse_reader reader;
+	struct sse_event event;
+	struct chat_frame frame;
+
+	buf_init(&relay->waiting, RELAY_MAX_BYTES);
+	sse_reader_init(&reader, RELAY_MAX_BYTES);
+	chat_frame_init(&frame);
+	sse_reader_feed(&reader, buf_bytes(&said));
+	while (sse_reader_next(&reader, &event)) {
+		if (chat_frame_read(&frame, event.data))
+			relay_write(relay, &frame);
+		else
+			relay->waiting.failed = true; /* it was read before: no memory */
+	}
+	relay->waiting.failed |= reader.failed || said.failed;
+	chat_frame_fini(&frame);
+	sse_reader_fini(&reader);
+	buf_fini(&said);
+}
+
+static struct json_value
+value_of(const struct buf *text)
+{
+	/* The kind does not matter to a value that is copied as it stands. */
+	return (struct json_value){text->p, text->n,
+	                           text->n ? JSON_KIND_STRING : JSON_KIND_NONE};
+}
+
+bool
+relay_join(struct relay *relay, enum chat_prefill prefill, const struct draft *draft)
+{
+	struct bytes delivered = draft_delivered(draft);
+	struct bytes asked = {delivered.p, relay->asked_bytes};
+
+	relay_part(relay);
+	if (delivered.n == 0)
+		return true;
+	relay->joined = seam_init(&relay->seam, prefill, asked, delivered, value_of(&draft->id),
+	                          value_of(&draft->created));
+	if (!relay->joined)
+		return false;
+	relay_rewrite(relay);
+	return !relay->waiting.failed && seam_fits(&relay->seam);
+}
+
+struct bytes
+relay_waiting(const struct relay *relay)
+{
+	return buf_bytes(&relay->waiting);
+}
+
+void
+relay_sent(struct relay *relay)
+{
+	buf_reset(&relay->waiting);
+}
