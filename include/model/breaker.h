@@ -17,9 +17,9 @@
 struct breaker_options {
 	unsigned failures; /* so many in a row open it; 0: that rule is off */
 	double failed_part; /* this part (0 to 1) of at least `minimum` results within the window opens it; 0: off */
-	unsigned minimum; /* results within the window */
-	uint32_t window_ms;
-	uint32_t open_ms, open_max_ms;
+	unsigned minimum;              /* results within the window */
+	uint32_t window_ms;            /* 0: the rule of the part is off */
+	uint32_t open_ms, open_max_ms; /* a maximum below open_ms: it does not double */
 };
 
 enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
@@ -32,9 +32,9 @@ enum { BREAKER_SLOTS = 10 }; /* the window is counted in so many parts */
 struct breaker {
 	struct breaker_options options;
 	enum breaker_state state;
-	bool probing; /* the half-open probe is under way */
+	bool probing; /* a probe is out, whatever became of the state since */
 	unsigned failed_in_row;
-	unsigned opened_in_row; /* times it opened without a success between: doubles the pause */
+	unsigned opened_in_row; /* times it opened since it was closed: doubles the pause */
 	uint64_t due_ms;        /* OPEN: when it becomes half-open */
 	struct {
 		uint64_t tick; /* which part of time the slot counts */
@@ -44,15 +44,17 @@ struct breaker {
 
 void breaker_init(struct breaker *breaker, const struct breaker_options *options);
 
-/* New options of a reload; what was counted stays. */
+/* New options of a reload. What was counted stays, but for a window of another length, which starts anew. A
+ * pause under way runs as it was begun. An open breaker closes when both rules are switched off. */
 void breaker_configure(struct breaker *breaker, const struct breaker_options *options);
 
 /* May a request go? After BREAKER_PROBE exactly one of the three below must follow, with probe true. */
 enum breaker_answer breaker_ask(struct breaker *breaker, uint64_t now_ms);
 
-/* How a request ended. `probe`: it was the probe. A result of a request that was started before the
- * breaker opened counts, but neither closes nor prolongs an open breaker. A success without being asked
- * (panic) closes an open one. breaker_neutral: it ended without telling anything (cancelled). */
+/* How a request ended. `probe`: it was the probe. A breaker that is not closed heeds the probe's result only:
+ * requests begun before it opened neither close nor prolong it; but the success of one that went without
+ * asking (panic) closes it. Closing forgets all counts. breaker_neutral: it ended without telling anything
+ * (cancelled, or the request's own fault); if it was the probe, the next to ask is the probe. */
 void breaker_success(struct breaker *breaker, bool probe, bool panic, uint64_t now_ms);
 void breaker_failure(struct breaker *breaker, bool probe, uint64_t now_ms);
 void breaker_neutral(struct breaker *breaker, bool probe);

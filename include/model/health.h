@@ -41,7 +41,7 @@ enum health_answer health_admit(struct health *health, struct load *load, unsign
 enum health_result { HEALTH_SUCCESS, HEALTH_FAILURE, HEALTH_NEUTRAL };
 
 /* Gives the permit back and empties it. True when the breaker's state changed by this: then *state is
- * the new one, and *old the one before. */
+ * the new one, and *old the one before; both untouched otherwise. An empty permit: nothing, false. */
 bool permit_return(struct permit *permit, enum health_result result, uint64_t now_ms,
                    enum breaker_state *old, enum breaker_state *state);
 

@@ -6,7 +6,8 @@
  * open, or whose provider is at max_concurrent, is passed over. The only model of a list is asked again, up to
  * its provider's `retries`, after a full-jitter pause (uniform over 0 to 100 ms·2ⁿ, at most 2 s) or what
  * upstream's Retry-After says. Nothing is begun or waited for past the deadline. When every model's
- * breaker is open, the one due soonest is asked all the same, once (panic).
+ * breaker is open, the one due soonest is asked all the same, once (panic); not when it was this request's
+ * own attempts that opened it.
  *
  * A drafter is never waited for: with `patient` false the only model is not asked again, and there is
  * no panic.
@@ -42,9 +43,10 @@ struct attempts {
 	uint64_t deadline_ms; /* monotonic; 0: none */
 	size_t next;          /* index of the next model of the list */
 	unsigned made;        /* attempts begun */
-	bool over;            /* nothing more may be tried */
-	bool panicked;
-	uint64_t not_before_ms; /* the pause before the next attempt of the same model */
+	bool over;            /* nothing more may be tried, once what is under way has failed */
+	bool panicked;        /* the attempt that was begun is the panic */
+	enum health_answer refusal; /* why nothing was begun; HEALTH_ADMITTED once something was */
+	uint64_t not_before_ms;     /* the pause before the next attempt of the same model */
 };
 
 enum attempt_kind {
@@ -58,19 +60,21 @@ struct attempt {
 	const struct candidate *candidate;
 	struct permit permit;
 	uint64_t wait_ms;
-	enum health_answer
-	        refusal; /* ATTEMPT_NONE: HEALTH_OPEN or HEALTH_BUSY; HEALTH_ADMITTED: all were tried */
+	/* ATTEMPT_NONE: nothing was begun for this leg, since every breaker was open (HEALTH_OPEN), or some
+	 * provider was busy (HEALTH_BUSY); else HEALTH_ADMITTED: attempts were made, or the deadline is over. */
+	enum health_answer refusal;
 	bool panic;
 };
 
 void attempts_init(struct attempts *attempts, const struct candidate *list, size_t count,
                    bool patient, uint64_t deadline_ms);
 
-/* The next thing to do. A permit handed out is the caller's. */
+/* The next thing to do. A permit handed out is the caller's. Asked again after ATTEMPT_NONE, it says the same. */
 struct attempt attempts_next(struct attempts *attempts, uint64_t now_ms);
 
 /* The attempt that was begun last has failed. `retry_after_ms`: what upstream asked to wait; 0: nothing.
- * `chance`: uniform over [0, 1). True when something is left that may be tried. */
+ * `chance`: uniform over [0, 1). True when something is left that may be tried
+ * (it may still be passed over); false: attempts_next would give ATTEMPT_NONE. */
 bool attempts_failed(struct attempts *attempts, enum attempt_retry retry, uint64_t retry_after_ms,
                      double chance, uint64_t now_ms);
 

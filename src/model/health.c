@@ -1,0 +1,196 @@
+#include "model/health.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+struct load {
+	unsigned count;      /* atomic */
+	unsigned references; /* atomic */
+};
+
+struct health {
+	pthread_mutex_t lock; /* guards the breaker */
+	struct breaker breaker;
+	unsigned references; /* atomic */
+};
+
+struct load *
+load_new(void)
+{
+	struct load *load = mem_new(sizeof(*load));
+
+	load->references = 1;
+	return load;
+}
+
+struct load *
+load_ref(struct load *load)
+{
+	__atomic_add_fetch(&load->references, 1, __ATOMIC_RELAXED);
+	return load;
+}
+
+void
+load_unref(struct load *load)
+{
+	if (load && __atomic_sub_fetch(&load->references, 1, __ATOMIC_ACQ_REL) == 0)
+		free(load);
+}
+
+bool
+load_enter(struct load *load, unsigned limit)
+{
+	unsigned count = __atomic_load_n(&load->count, __ATOMIC_RELAXED);
+
+	do {
+		if (limit && count >= limit)
+			return false;
+	} while (!__atomic_compare_exchange_n(&load->count, &count, count + 1, true,
+	                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	return true;
+}
+
+void
+load_leave(struct load *load)
+{
+	__atomic_sub_fetch(&load->count, 1, __ATOMIC_RELAXED);
+}
+
+unsigned
+load_count(const struct load *load)
+{
+	return __atomic_load_n(&load->count, __ATOMIC_RELAXED);
+}
+
+struct health *
+health_new(const struct breaker_options *options)
+{
+	struct health *health = mem_new(sizeof(*health));
+
+	pthread_mutex_init(&health->lock, NULL);
+	breaker_init(&health->breaker, options);
+	health->references = 1;
+	return health;
+}
+
+struct health *
+health_ref(struct health *health)
+{
+	__atomic_add_fetch(&health->references, 1, __ATOMIC_RELAXED);
+	return health;
+}
+
+void
+health_unref(struct health *health)
+{
+	if (!health || __atomic_sub_fetch(&health->references, 1, __ATOMIC_ACQ_REL) != 0)
+		return;
+	pthread_mutex_destroy(&health->lock);
+	free(health);
+}
+
+void
+health_configure(struct health *health, const struct breaker_options *options)
+{
+	pthread_mutex_lock(&health->lock);
+	breaker_configure(&health->breaker, options);
+	pthread_mutex_unlock(&health->lock);
+}
+
+static enum breaker_answer
+health_ask(struct health *health, uint64_t now_ms)
+{
+	enum breaker_answer answer;
+
+	pthread_mutex_lock(&health->lock);
+	answer = breaker_ask(&health->breaker, now_ms);
+	pthread_mutex_unlock(&health->lock);
+	return answer;
+}
+
+enum health_answer
+health_admit(struct health *health, struct load *load, unsigned limit, bool panic, uint64_t now_ms,
+             struct permit *permit)
+{
+	enum breaker_answer answer = BREAKER_PASS;
+
+	*permit = (struct permit){0};
+	/* The load first: a probe that was handed out and then found no place would be lost. */
+	if (!load_enter(load, limit))
+		return HEALTH_BUSY;
+	if (!panic)
+		answer = health_ask(health, now_ms);
+	if (answer == BREAKER_REFUSED) {
+		load_leave(load);
+		return HEALTH_OPEN;
+	}
+	*permit = (struct permit){
+	        .health = health_ref(health),
+	        .load = load_ref(load),
+	        .probe = answer == BREAKER_PROBE,
+	        .panic = panic,
+	};
+	return HEALTH_ADMITTED;
+}
+
+static void
+breaker_tell(struct breaker *breaker, const struct permit *permit, enum health_result result,
+             uint64_t now_ms)
+{
+	switch (result) {
+	case HEALTH_SUCCESS: breaker_success(breaker, permit->probe, permit->panic, now_ms); break;
+	case HEALTH_FAILURE: breaker_failure(breaker, permit->probe, now_ms); break;
+	case HEALTH_NEUTRAL: breaker_neutral(breaker, permit->probe); break;
+	}
+}
+
+bool
+permit_return(struct permit *permit, enum health_result result, uint64_t now_ms,
+              enum breaker_state *old, enum breaker_state *state)
+{
+	struct health *health = permit->health;
+	enum breaker_state before, after;
+
+	if (!health)
+		return false;
+	pthread_mutex_lock(&health->lock);
+	before = breaker_state_at(&health->breaker, now_ms);
+	breaker_tell(&health->breaker, permit, result, now_ms);
+	after = breaker_state_at(&health->breaker, now_ms);
+	pthread_mutex_unlock(&health->lock);
+
+	load_leave(permit->load);
+	load_unref(permit->load);
+	health_unref(health);
+	*permit = (struct permit){0};
+	if (before == after)
+		return false;
+	*old = before;
+	*state = after;
+	return true;
+}
+
+enum breaker_state
+health_state(struct health *health, uint64_t now_ms)
+{
+	enum breaker_state state;
+
+	pthread_mutex_lock(&health->lock);
+	state = breaker_state_at(&health->breaker, now_ms);
+	pthread_mutex_unlock(&health->lock);
+	return state;
+}
+
+uint64_t
+health_due_in_ms(struct health *health, uint64_t now_ms)
+{
+	uint64_t due = 0;
+
+	pthread_mutex_lock(&health->lock);
+	if (breaker_state_at(&health->breaker, now_ms) == BREAKER_OPEN)
+		due = health->breaker.due_ms - now_ms;
+	pthread_mutex_unlock(&health->lock);
+	return due;
+}
