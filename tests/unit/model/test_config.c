@@ -55,6 +55,30 @@ static const char long_form[] =
         "metrics: {enabled: false}\n"
         "log: {level: warn, file: /tmp/x.log, access: off}\n";
 
+static void
+assert_route_is_default(const struct config *config)
+{
+	const struct config_route *route = config->default_route;
+
+	ck_assert_uint_eq(config->route_count, 1);
+	ck_assert_str_eq(route->name, "auto");
+	ck_assert_uint_eq(route->drafter_count, 1);
+	ck_assert_uint_eq(route->heavyweight_count, 1);
+	ck_assert_double_eq(route->entropy.options.threshold, 2.0);
+	ck_assert_uint_eq(route->entropy.options.window_size, 10);
+	ck_assert_uint_eq(route->entropy.options.early_exit_count, 10);
+	ck_assert_uint_eq(route->entropy.top_logprobs, 5);
+	ck_assert_ptr_eq(route->entropy.rule, &rule_window);
+	ck_assert_int_eq(route->entropy.tail, ENTROPY_TAIL_BOUND);
+	ck_assert_int_eq(route->entropy.on_unscorable, ON_UNSCORABLE_ESCALATE);
+	ck_assert_int_eq(route->stream.mode, STREAM_LIVE);
+	ck_assert_int_eq(route->stream.late, STREAM_LATE_HANDOFF);
+	ck_assert(route->speculative.enabled);
+	ck_assert_double_eq(route->speculative.soft_threshold_mult, 0.8);
+	ck_assert_double_eq(route->speculative.max_share, 1);
+	ck_assert_int_eq(route->on_heavyweight_down, ON_HEAVYWEIGHT_DOWN_FAIL);
+}
+
 /* The defaults of the whole program, as the short form has them. */
 static void
 assert_is_default(const struct config *config)
@@ -90,23 +114,7 @@ assert_is_default(const struct config *config)
 	ck_assert_uint_eq(config->breaker.open_ms, 30000);
 	ck_assert_uint_eq(config->breaker.open_max_ms, 300000);
 
-	ck_assert_uint_eq(config->route_count, 1);
-	ck_assert_str_eq(route->name, "auto");
-	ck_assert_uint_eq(route->drafter_count, 1);
-	ck_assert_uint_eq(route->heavyweight_count, 1);
-	ck_assert_double_eq(route->entropy.options.threshold, 2.0);
-	ck_assert_uint_eq(route->entropy.options.window_size, 10);
-	ck_assert_uint_eq(route->entropy.options.early_exit_count, 10);
-	ck_assert_uint_eq(route->entropy.top_logprobs, 5);
-	ck_assert_ptr_eq(route->entropy.rule, &rule_window);
-	ck_assert_int_eq(route->entropy.tail, ENTROPY_TAIL_BOUND);
-	ck_assert_int_eq(route->entropy.on_unscorable, ON_UNSCORABLE_ESCALATE);
-	ck_assert_int_eq(route->stream.mode, STREAM_LIVE);
-	ck_assert_int_eq(route->stream.late, STREAM_LATE_HANDOFF);
-	ck_assert(route->speculative.enabled);
-	ck_assert_double_eq(route->speculative.soft_threshold_mult, 0.8);
-	ck_assert_double_eq(route->speculative.max_share, 1);
-	ck_assert_int_eq(route->on_heavyweight_down, ON_HEAVYWEIGHT_DOWN_FAIL);
+	assert_route_is_default(config);
 
 	drafter = route->drafters[0];
 	heavyweight = route->heavyweights[0];
