@@ -58,8 +58,9 @@ struct config_provider {
 
 struct config_price {
 	bool known;
-	/* nano-USD per token, from USD per million tokens × 1000 */
-	uint64_t input, cached_input, output;
+	/* pico-USD a token, which is USD per million tokens × 1,000,000: half a nano-USD is a price
+	 * that providers ask for. See model/price.h. */
+	uint64_t input_pico, cached_input_pico, output_pico;
 };
 
 enum {

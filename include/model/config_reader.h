@@ -15,7 +15,7 @@ struct config_fault;
 
 /* The root's settings that hold for every route. */
 struct config_root {
-	struct config_route common; /* entropy, stream_mode, on_heavyweight_down */
+	struct config_route common; /* entropy, stream, speculative, on_heavyweight_down */
 	enum config_unknown_model unknown_model;
 };
 
@@ -62,10 +62,16 @@ void config_memory_free(struct config_memory *memory);
 
 /* Each reads its part of the document (root may be NULL: all defaults). */
 void config_read_server(struct config_reader *reader, const struct config_node *root);
+void config_read_breaker(struct config_reader *reader, const struct config_node *root);
 void config_read_providers(struct config_reader *reader, const struct config_node *root);
 void config_read_models(struct config_reader *reader, const struct config_node *root);
 void config_read_routes(struct config_reader *reader, const struct config_node *root);
 void config_read_short_form(struct config_reader *reader, const struct config_node *root);
+
+/* Reads the blocks entropy, stream, speculative and cache of the root or of a route over what is
+ * there. */
+void config_read_route_blocks(struct config_reader *reader, const struct config_node *block,
+                              struct config_route *route);
 
 /* Shared by both forms. block: the provider's, or the short form's drafter or heavyweight; NULL
  * when the file does not have it. place: of its api_key. */

@@ -24,6 +24,7 @@ enum config_block {
 	BLOCK_ENTROPY,
 	BLOCK_SPECULATIVE,
 	BLOCK_STREAM,
+	BLOCK_BREAKER,
 	BLOCK_CACHE,
 	BLOCK_METRICS,
 	BLOCK_TRACE,
@@ -38,7 +39,7 @@ enum config_type {
 	KEY_SIZE,     /* uint64_t, bytes */
 	KEY_DURATION, /* uint32_t, milliseconds; the range is in seconds */
 	KEY_NUMBER,   /* double */
-	KEY_MONEY,    /* uint64_t, nano-USD a token; the range is in USD per million */
+	KEY_MONEY,    /* uint64_t, pico-USD a token; the range is in USD per million */
 	KEY_TEXT,     /* char *, in the snapshot's memory */
 	KEY_SECRET,   /* char *; an empty one becomes NULL */
 	KEY_URL,      /* char * */
@@ -85,6 +86,8 @@ struct config_side {
 	char *provider, *base_url, *api_key, *model;
 	uint32_t timeout_ms;
 	bool stream_usage;
+	unsigned retries; /* the heavyweight's alone, as is the next */
+	enum chat_prefill prefill;
 };
 
 /* Sets the struct at base to the defaults of the block's keys. */

@@ -22,12 +22,9 @@ read_common(struct config_reader *reader, const struct config_node *root)
 	config_block_defaults(reader, BLOCK_ROOT, &reader->root);
 	config_block_read(reader, BLOCK_ROOT, root, &reader->root);
 	config_block_defaults(reader, BLOCK_ENTROPY, &common->entropy);
-	config_block_read(reader, BLOCK_ENTROPY, config_node_find(root, "entropy"),
-	                  &common->entropy);
-	config_block_defaults(reader, BLOCK_STREAM, common);
-	config_block_read(reader, BLOCK_STREAM, config_node_find(root, "stream"), common);
-	config_block_read(reader, BLOCK_SPECULATIVE, config_node_find(root, "speculative"), NULL);
-	config_block_read(reader, BLOCK_CACHE, config_node_find(root, "cache"), NULL);
+	config_block_defaults(reader, BLOCK_STREAM, &common->stream);
+	config_block_defaults(reader, BLOCK_SPECULATIVE, &common->speculative);
+	config_read_route_blocks(reader, root, common);
 	config_block_read(reader, BLOCK_TRACE, config_node_find(root, "trace"), NULL);
 	reader->config->unknown_model = reader->root.unknown_model;
 }
@@ -57,6 +54,7 @@ read_document(struct config_reader *reader, const struct config_node *root)
 		return;
 	read_common(reader, root);
 	config_read_server(reader, root);
+	config_read_breaker(reader, root);
 	if (find_any(root, long_keys, 3)) {
 		if (short_key)
 			config_error(reader, config_at(short_key),

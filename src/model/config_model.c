@@ -112,7 +112,7 @@ read_price(struct config_reader *reader, const struct config_node *node, struct 
 	if (!config_node_find(node, "output"))
 		config_error(reader, config_at_key(node, "output"), "required");
 	if (!config_node_find(node, "cached_input"))
-		price->cached_input = price->input;
+		price->cached_input_pico = price->input_pico;
 }
 
 static void

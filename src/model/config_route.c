@@ -112,6 +112,33 @@ read_model_list(struct config_reader *reader, const struct config_node *block, c
 	}
 }
 
+/* node: the block speculative, after it was read into route. */
+static void
+warn_eager(struct config_reader *reader, const struct config_node *node,
+           const struct config_speculative *speculative)
+{
+	if (config_node_is_null(node) || node->kind != NODE_MAP || !speculative->enabled ||
+	    speculative->soft_threshold_mult > 0 || speculative->max_share <= 0)
+		return;
+	config_warning(reader, config_at_key(node, "soft_threshold_mult"),
+	               "0 starts the heavyweight at the first token that is not wholly certain; "
+	               "to switch speculation off, set enabled to false");
+}
+
+void
+config_read_route_blocks(struct config_reader *reader, const struct config_node *block,
+                         struct config_route *route)
+{
+	const struct config_node *speculative = config_node_find(block, "speculative");
+
+	config_block_read(reader, BLOCK_ENTROPY, config_node_find(block, "entropy"),
+	                  &route->entropy);
+	config_block_read(reader, BLOCK_STREAM, config_node_find(block, "stream"), &route->stream);
+	config_block_read(reader, BLOCK_SPECULATIVE, speculative, &route->speculative);
+	warn_eager(reader, speculative, &route->speculative);
+	config_block_read(reader, BLOCK_CACHE, config_node_find(block, "cache"), NULL);
+}
+
 static void
 read_route(struct config_reader *reader, const struct config_node *node)
 {
@@ -130,11 +157,7 @@ read_route(struct config_reader *reader, const struct config_node *node)
 	config_block_read(reader, BLOCK_ROUTE, node, route);
 	if (!config_node_is_null(node) && node->kind != NODE_MAP)
 		return;
-	config_block_read(reader, BLOCK_ENTROPY, config_node_find(node, "entropy"),
-	                  &route->entropy);
-	config_block_read(reader, BLOCK_STREAM, config_node_find(node, "stream"), route);
-	config_block_read(reader, BLOCK_SPECULATIVE, config_node_find(node, "speculative"), NULL);
-	config_block_read(reader, BLOCK_CACHE, config_node_find(node, "cache"), NULL);
+	config_read_route_blocks(reader, node, route);
 	if (pool || config_node_find(node, "strategy")) {
 		config_error(reader, config_at(pool ? pool : config_node_find(node, "strategy")),
 		             "pools of models are not supported by this version; "

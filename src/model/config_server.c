@@ -1,4 +1,4 @@
-/* The blocks server, metrics and log. */
+/* The blocks server, breaker, metrics and log. */
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
@@ -159,6 +159,28 @@ check_metrics_path(struct config_reader *reader, const struct config_node *root)
 		if (strncmp(path, taken[i], strlen(taken[i])) == 0)
 			config_error(reader, place, "is taken by another endpoint");
 	}
+}
+
+void
+config_read_breaker(struct config_reader *reader, const struct config_node *root)
+{
+	const struct config_node *node = config_node_find(root, "breaker");
+	struct breaker_options *breaker = &reader->config->breaker;
+	unsigned errors = reader->error_count;
+
+	config_block_defaults(reader, BLOCK_BREAKER, breaker);
+	config_block_read(reader, BLOCK_BREAKER, node, breaker);
+	/* After a fault in one of the two it is the default, and not what was meant. */
+	if (reader->error_count > errors || breaker->open_max_ms >= breaker->open_ms)
+		return;
+	if (config_node_find(node, "open_max"))
+		config_error(reader, config_at_key(node, "open_max"),
+		             "must not be below open, which is %.15g seconds",
+		             breaker->open_ms / 1e3);
+	else
+		config_error(reader, config_at_key(node, "open"),
+		             "must not be above open_max, which is %.15g seconds",
+		             breaker->open_max_ms / 1e3);
 }
 
 void

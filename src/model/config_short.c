@@ -3,8 +3,9 @@
  * with one route, `auto`, and the models `drafter` and `heavyweight`.
  *
  * Where both blocks describe the same server in the same way they share one provider, named as
- * they name it. Where they name it alike but differ (a longer timeout, say), there are two,
- * `drafter` and `heavyweight`, and the name they gave stays as the label by which clients pin.
+ * they name it; its retries and prefill are the heavyweight's, for only that block has them. Where
+ * they name it alike but differ (a longer timeout, say), there are two, `drafter` and
+ * `heavyweight`, and the name they gave stays as the label by which clients pin.
  */
 #include <string.h>
 
@@ -58,16 +59,17 @@ read_side(struct config_reader *reader, const struct config_node *root, enum con
 	if (strcmp(side.provider, "openai") != 0 && !config_node_find(node, "base_url"))
 		config_error(reader, config_at_key(node, "base_url"),
 		             "required, since the provider is not openai");
-	*provider = (struct config_provider){
-	        .name = side.provider,
-	        .label = side.provider,
-	        .base_url = side.base_url,
-	        .api_key = side.api_key,
-	        .connect_timeout_ms = connect_timeout_ms(side.timeout_ms),
-	        .first_byte_timeout_ms = side.timeout_ms,
-	        .idle_timeout_ms = side.timeout_ms,
-	        .stream_usage = side.stream_usage,
-	};
+	config_block_defaults(reader, BLOCK_PROVIDER, provider);
+	provider->name = provider->label = side.provider;
+	provider->base_url = side.base_url;
+	provider->api_key = side.api_key;
+	provider->connect_timeout_ms = connect_timeout_ms(side.timeout_ms);
+	provider->first_byte_timeout_ms = provider->idle_timeout_ms = side.timeout_ms;
+	provider->stream_usage = side.stream_usage;
+	if (block == BLOCK_HEAVYWEIGHT) {
+		provider->retries = side.retries;
+		provider->prefill = side.prefill;
+	}
 	config_read_headers(reader, node, provider);
 	*model = (struct config_model){
 	        .name = config_copy(reader->config, name),
@@ -110,6 +112,8 @@ config_read_short_form(struct config_reader *reader, const struct config_node *r
 	if (provider_same(&providers[0], &providers[1])) {
 		config->provider_count = 1;
 		models[1].provider = &providers[0];
+		providers[0].retries = providers[1].retries;
+		providers[0].prefill = providers[1].prefill;
 	} else if (strcmp(providers[0].label, providers[1].label) == 0) {
 		providers[0].name = models[0].name;
 		providers[1].name = models[1].name;

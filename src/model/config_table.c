@@ -64,6 +64,7 @@ config_block_path(enum config_block block)
 	        [BLOCK_ENTROPY] = "entropy",
 	        [BLOCK_SPECULATIVE] = "speculative",
 	        [BLOCK_STREAM] = "stream",
+	        [BLOCK_BREAKER] = "breaker",
 	        [BLOCK_CACHE] = "cache",
 	        [BLOCK_METRICS] = "metrics",
 	        [BLOCK_TRACE] = "trace",

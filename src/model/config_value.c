@@ -119,6 +119,22 @@ read_number(struct config_reader *reader, const struct config_key *key,
 }
 
 static bool
+read_money(struct config_reader *reader, const struct config_key *key,
+           const struct config_node *node, const struct scalar *scalar, uint64_t *out)
+{
+	double number;
+
+	if (!read_number(reader, key, node, scalar, &number))
+		return false;
+	*out = (uint64_t)llround(number * 1e6);
+	/* What costs a little must not become free. */
+	if (number <= 0 || *out > 0)
+		return true;
+	config_error(reader, config_at(node), "less than 0.000001 USD per million tokens");
+	return false;
+}
+
+static bool
 read_duration(struct config_reader *reader, const struct config_key *key,
               const struct config_node *node, const struct scalar *scalar, uint32_t *out)
 {
@@ -322,7 +338,6 @@ read_scalar(struct config_reader *reader, const struct config_key *key,
             const struct config_node *node, const struct scalar *scalar, union config_value *value)
 {
 	uint64_t whole;
-	double number;
 
 	if (key->type == KEY_BOOL) {
 		value->flag = strcmp(scalar->text, "true") == 0;
@@ -334,12 +349,8 @@ read_scalar(struct config_reader *reader, const struct config_key *key,
 		return read_duration(reader, key, node, scalar, &value->ms);
 	if (key->type == KEY_NUMBER)
 		return read_number(reader, key, node, scalar, &value->number);
-	if (key->type == KEY_MONEY) {
-		if (!read_number(reader, key, node, scalar, &number))
-			return false;
-		value->whole = (uint64_t)llround(number * 1e3);
-		return true;
-	}
+	if (key->type == KEY_MONEY)
+		return read_money(reader, key, node, scalar, &value->whole);
 	if (!read_whole(reader, key, node, scalar, &whole))
 		return false;
 	if (key->type == KEY_COUNT || key->type == KEY_PORT)

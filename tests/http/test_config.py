@@ -126,7 +126,16 @@ def test_an_empty_file_is_the_defaults(check, text):
         ("  threshold: 2.0", "  threshold: 2.0\nmetrics: {path: no-slash}", 16, "metrics.path"),
         ("  threshold: 2.0", "  threshold: 2.0\nnonsense: 1", 16, "nonsense"),
         ("  threshold: 2.0", "  threshold: 2.0\nunknown_model: perhaps", 16, "unknown_model"),
+        ("  threshold: 2.0", "  threshold: 2.0\nstream: {late: never}", 16, "stream.late"),
+        ("  threshold: 2.0", "  threshold: 2.0\nspeculative: {max_share: 1.5}", 16, "speculative.max_share"),
+        ("  threshold: 2.0", "  threshold: 2.0\nspeculative: {soft_threshold_mult: high}", 16, "speculative.soft_threshold_mult"),
+        ("  threshold: 2.0", "  threshold: 2.0\nbreaker: {failures: -1}", 16, "breaker.failures"),
+        ("  threshold: 2.0", "  threshold: 2.0\nbreaker: {failed_part: 50}", 16, "breaker.failed_part"),
+        ("  threshold: 2.0", "  threshold: 2.0\nbreaker: {open: 60, open_max: 30}", 16, "breaker.open_max"),
+        ("  threshold: 2.0", "  threshold: 2.0\nbreaker: {open: 0}", 16, "breaker.open"),
         ("listen: [127.0.0.1:0]", "listen: [127.0.0.1:0]\n  workers: many", 3, "server.workers"),
+        ("listen: [127.0.0.1:0]", "listen: [127.0.0.1:0]\n  max_concurrent: -1", 3, "server.max_concurrent"),
+        ("listen: [127.0.0.1:0]", "listen: [127.0.0.1:0]\n  request_timeout: 2d", 3, "server.request_timeout"),
         ("listen: [127.0.0.1:0]", "listen: [127.0.0.1:0]\n  drain_timeout: 10 parsecs", 3, "server.drain_timeout"),
         ("listen: [127.0.0.1:0]", "listen: [127.0.0.1:0]\n  drain_timeout: -1", 3, "server.drain_timeout"),
         ("listen: [127.0.0.1:0]", "listen: [127.0.0.1:0]\n  max_body_bytes: -1", 3, "server.max_body_bytes"),
@@ -139,6 +148,11 @@ def test_an_empty_file_is_the_defaults(check, text):
         ("base_url: http://127.0.0.1:9/v1", "base_url: 17", 5, "providers.cheap.base_url"),
         ("base_url: http://127.0.0.1:9/v1", "base_url: http://127.0.0.1:9/v1\n    retries: lots", 6, "providers.cheap.retries"),
         ("base_url: http://127.0.0.1:9/v1", "base_url: http://127.0.0.1:9/v1\n    headers: {\"X(A)\": b}", 6, "providers.cheap.headers.X"),
+        ("base_url: http://127.0.0.1:9/v1", "base_url: http://127.0.0.1:9/v1\n    retries: 11", 6, "providers.cheap.retries"),
+        ("base_url: http://127.0.0.1:9/v1", "base_url: http://127.0.0.1:9/v1\n    prefill: openai", 6, "providers.cheap.prefill"),
+        ("base_url: http://127.0.0.1:9/v1", "base_url: http://127.0.0.1:9/v1\n    max_concurrent: few", 6, "providers.cheap.max_concurrent"),
+        ("small: {provider: cheap, model: small-1}", "small: {provider: cheap, model: small-1, price: {input: 1}}", 8, "models.small.price.output"),
+        ("    heavyweight: large", "    heavyweight: large\n    speculative: {max_share: 2}", 14, "routes.auto.speculative.max_share"),
         ("small: {provider: cheap, model: small-1}", "small: {provider: nobody, model: small-1}", 8, "models.small.provider"),
         ("small: {provider: cheap, model: small-1}", "small: {provider: cheap, model: small-1, colour: red}", 8, "models.small.colour"),
         ("small: {provider: cheap, model: small-1}", "small: {provider: cheap, model: small-1, capabilities: [flying]}", 8, "models.small.capabilities"),
@@ -157,6 +171,32 @@ def test_a_fault_is_named_with_file_line_and_key_path(check, old, new, line, pat
         assert any(text.startswith(f"c.yaml:{line}: {path}") for text in result.lines), result.lines
     else:
         assert_fault(result, line, path)
+
+
+def test_what_takes_effect_is_not_warned_of(check):
+    text = LONG.replace("api_key: sk-never-shown", "retries: 3\n    prefill: vllm\n    max_concurrent: 8")
+    text = text.replace("model: large-1}", "model: large-1, price: {input: 2, cached_input: 0.5, output: 8}}")
+    text += """
+stream: {mode: live, late: finish}
+speculative: {enabled: true, soft_threshold_mult: 0.5, max_share: 0.1}
+breaker: {failures: 3, failed_part: 0, minimum: 20, window: 1m, open: 5s, open_max: 5s}
+on_heavyweight_down: draft
+"""
+    result = check(text)
+    assert result.status == 0, result.lines
+    assert result.lines == ["c.yaml: fine"]
+
+
+def test_speculation_on_every_token_is_warned_of(check):
+    result = check(LONG + "speculative: {soft_threshold_mult: 0}\n")
+    assert result.status == 0
+    assert any("c.yaml:16: speculative.soft_threshold_mult: " in line for line in result.lines), result.lines
+
+
+def test_the_drafter_has_no_retries(check):
+    result = check(ORIGINAL.replace("model: gpt-4.1-nano,", "model: gpt-4.1-nano, retries: 1,"), env={"OPENAI_API_KEY": "sk-x"})
+    assert_fault(result, 2, "drafter.retries")
+    assert check(ORIGINAL.replace("model: gpt-4.1,", "model: gpt-4.1, retries: 1, prefill: plain,"), env={"OPENAI_API_KEY": "sk-x"}).status == 0
 
 
 def test_every_fault_is_reported_and_not_just_the_first(check):

@@ -95,11 +95,11 @@ START_TEST(test_warnings_are_no_faults)
 	char path[] = "/tmp/draft-thinker-check-XXXXXX", argument[64];
 	struct outcome outcome;
 
-	file_make(path, "stream: {mode: live}\n");
+	file_make(path, "trace: {file: t.jsonl}\n");
 	snprintf(argument, sizeof(argument), "--config=%s", path);
 	check_run(&outcome, (const char *[]){argument, NULL});
 	ck_assert_str_eq(outcome.out, "");
-	ck_assert_ptr_nonnull(strstr(outcome.error, ":1: stream: accepted, but"));
+	ck_assert_ptr_nonnull(strstr(outcome.error, ":1: trace: accepted, but"));
 	ck_assert_ptr_nonnull(strstr(outcome.error, ": fine\n"));
 	ck_assert_int_eq(outcome.status, 0);
 	unlink(path);
@@ -163,6 +163,8 @@ START_TEST(test_help_and_keys_go_to_standard_output)
 	        strstr(outcome.out, "\nentropy.threshold (number 0 to 64; default 2.0)\n\tbits;"));
 	ck_assert_ptr_nonnull(strstr(outcome.out, "\nentropy.tail (one of bound|renormalise; "));
 	ck_assert_ptr_nonnull(strstr(outcome.out, "\nserver.port (whole number 1 to 65535; "));
+	ck_assert_ptr_nonnull(
+	        strstr(outcome.out, "\nbreaker.open (duration 0.001 to 86400; default 30)\n"));
 	ck_assert_ptr_nonnull(strstr(outcome.out, "\n\tThis version does not cache yet.\n"));
 }
 END_TEST

@@ -25,6 +25,8 @@ static const char long_form[] =
         "  listen: [127.0.0.1:8080, \"[::1]:0\", \":9000\"]\n"
         "  workers: 3\n"
         "  max_connections: 0\n"
+        "  max_concurrent: 500\n"
+        "  request_timeout: 90\n"
         "  max_body_bytes: 2MiB\n"
         "  drain_timeout: 250ms\n"
         "providers:\n"
@@ -37,6 +39,8 @@ static const char long_form[] =
         "    idle_timeout: 0\n"
         "    timeout: 1h\n"
         "    prefill: mistral\n"
+        "    retries: 0\n"
+        "    max_concurrent: 16\n"
         "  local: {base_url: \"http://localhost:11434/v1\", stream_usage: false}\n"
         "models:\n"
         "  small: {provider: local, model: \"org/llama3:8b\", capabilities: [logprobs, tools]}\n"
@@ -51,6 +55,30 @@ static const char long_form[] =
         "metrics: {enabled: false}\n"
         "log: {level: warn, file: /tmp/x.log, access: off}\n";
 
+static void
+assert_route_is_default(const struct config *config)
+{
+	const struct config_route *route = config->default_route;
+
+	ck_assert_uint_eq(config->route_count, 1);
+	ck_assert_str_eq(route->name, "auto");
+	ck_assert_uint_eq(route->drafter_count, 1);
+	ck_assert_uint_eq(route->heavyweight_count, 1);
+	ck_assert_double_eq(route->entropy.options.threshold, 2.0);
+	ck_assert_uint_eq(route->entropy.options.window_size, 10);
+	ck_assert_uint_eq(route->entropy.options.early_exit_count, 10);
+	ck_assert_uint_eq(route->entropy.top_logprobs, 5);
+	ck_assert_ptr_eq(route->entropy.rule, &rule_window);
+	ck_assert_int_eq(route->entropy.tail, ENTROPY_TAIL_BOUND);
+	ck_assert_int_eq(route->entropy.on_unscorable, ON_UNSCORABLE_ESCALATE);
+	ck_assert_int_eq(route->stream.mode, STREAM_LIVE);
+	ck_assert_int_eq(route->stream.late, STREAM_LATE_HANDOFF);
+	ck_assert(route->speculative.enabled);
+	ck_assert_double_eq(route->speculative.soft_threshold_mult, 0.8);
+	ck_assert_double_eq(route->speculative.max_share, 1);
+	ck_assert_int_eq(route->on_heavyweight_down, ON_HEAVYWEIGHT_DOWN_FAIL);
+}
+
 /* The defaults of the whole program, as the short form has them. */
 static void
 assert_is_default(const struct config *config)
@@ -63,6 +91,8 @@ assert_is_default(const struct config *config)
 	ck_assert_uint_eq(config->server.listen[0].port, 8080);
 	ck_assert_uint_eq(config->server.workers, 1);
 	ck_assert_uint_eq(config->server.max_connections, 10000);
+	ck_assert_uint_eq(config->server.max_concurrent, 0);
+	ck_assert_uint_eq(config->server.request_timeout_ms, 600000);
 	ck_assert_uint_eq(config->server.max_body_bytes, 10485760);
 	ck_assert_uint_eq(config->server.read_timeout_ms, 30000);
 	ck_assert_uint_eq(config->server.write_timeout_ms, 120000);
@@ -77,20 +107,14 @@ assert_is_default(const struct config *config)
 	ck_assert_str_eq(config->log_file, "-");
 	ck_assert_str_eq(config->access_file, "-");
 	ck_assert_uint_eq(config->log_level, LOG_LEVEL_INFO);
+	ck_assert_uint_eq(config->breaker.failures, 5);
+	ck_assert_double_eq(config->breaker.failed_part, 0.5);
+	ck_assert_uint_eq(config->breaker.minimum, 10);
+	ck_assert_uint_eq(config->breaker.window_ms, 30000);
+	ck_assert_uint_eq(config->breaker.open_ms, 30000);
+	ck_assert_uint_eq(config->breaker.open_max_ms, 300000);
 
-	ck_assert_uint_eq(config->route_count, 1);
-	ck_assert_str_eq(route->name, "auto");
-	ck_assert_uint_eq(route->drafter_count, 1);
-	ck_assert_uint_eq(route->heavyweight_count, 1);
-	ck_assert_double_eq(route->entropy.options.threshold, 2.0);
-	ck_assert_uint_eq(route->entropy.options.window_size, 10);
-	ck_assert_uint_eq(route->entropy.options.early_exit_count, 10);
-	ck_assert_uint_eq(route->entropy.top_logprobs, 5);
-	ck_assert_ptr_eq(route->entropy.rule, &rule_window);
-	ck_assert_int_eq(route->entropy.tail, ENTROPY_TAIL_BOUND);
-	ck_assert_int_eq(route->entropy.on_unscorable, ON_UNSCORABLE_ESCALATE);
-	ck_assert_int_eq(route->stream.mode, STREAM_HOLD);
-	ck_assert_int_eq(route->on_heavyweight_down, ON_HEAVYWEIGHT_DOWN_FAIL);
+	assert_route_is_default(config);
 
 	drafter = route->drafters[0];
 	heavyweight = route->heavyweights[0];
@@ -107,9 +131,13 @@ assert_is_default(const struct config *config)
 	ck_assert_uint_eq(heavyweight->provider->first_byte_timeout_ms, 60000);
 	ck_assert_uint_eq(heavyweight->provider->idle_timeout_ms, 60000);
 	ck_assert(drafter->provider->stream_usage && heavyweight->provider->stream_usage);
-	ck_assert_uint_eq(drafter->provider->max_concurrent, 0);
-	ck_assert_uint_eq(drafter->provider->retries, 0);
-	ck_assert_int_eq(drafter->provider->prefill, CHAT_PREFILL_NONE);
+	for (size_t i = 0; i < 2; i++) {
+		const struct config_provider *provider = config->models[i].provider;
+
+		ck_assert_uint_eq(provider->max_concurrent, 0);
+		ck_assert_uint_eq(provider->retries, 2);
+		ck_assert_int_eq(provider->prefill, CHAT_PREFILL_NONE);
+	}
 }
 
 START_TEST(test_the_short_form_and_its_absence_mean_the_defaults)
@@ -148,6 +176,8 @@ START_TEST(test_the_long_form_names_servers)
 	ck_assert_uint_eq(server->listen[2].port, 9000);
 	ck_assert_uint_eq(server->workers, 3);
 	ck_assert_uint_eq(server->max_connections, 0);
+	ck_assert_uint_eq(server->max_concurrent, 500);
+	ck_assert_uint_eq(server->request_timeout_ms, 90000);
 	ck_assert_uint_eq(server->max_body_bytes, 2097152);
 	ck_assert_uint_eq(server->drain_timeout_ms, 250);
 
@@ -165,6 +195,11 @@ START_TEST(test_the_long_form_names_servers)
 	ck_assert_uint_eq(cloud->idle_timeout_ms, 0);
 	ck_assert_uint_eq(cloud->timeout_ms, 3600000);
 	ck_assert_int_eq(cloud->prefill, CHAT_PREFILL_MISTRAL);
+	ck_assert_uint_eq(cloud->retries, 0);
+	ck_assert_uint_eq(cloud->max_concurrent, 16);
+	ck_assert_int_eq(local->prefill, CHAT_PREFILL_NONE);
+	ck_assert_uint_eq(local->retries, 2);
+	ck_assert_uint_eq(local->max_concurrent, 0);
 	ck_assert(cloud->stream_usage && !local->stream_usage);
 	ck_assert_ptr_null(local->api_key);
 	ck_assert_uint_eq(local->connect_timeout_ms, 5000);
@@ -190,9 +225,9 @@ START_TEST(test_the_long_form_names_models_and_routes)
 	ck_assert_uint_eq(small->capabilities, MODEL_CAN_LOGPROBS | MODEL_CAN_TOOLS);
 	ck_assert_str_eq(big->upstream_name, "big");
 	ck_assert(!big->capabilities_known && big->price.known);
-	ck_assert_uint_eq(big->price.input, 2000);
-	ck_assert_uint_eq(big->price.cached_input, 500);
-	ck_assert_uint_eq(big->price.output, 8250);
+	ck_assert_uint_eq(big->price.input_pico, 2000000);
+	ck_assert_uint_eq(big->price.cached_input_pico, 500000);
+	ck_assert_uint_eq(big->price.output_pico, 8250000);
 	ck_assert_uint_eq(big->context, 128000);
 
 	ck_assert_ptr_eq(config->default_route, careful);
@@ -229,9 +264,10 @@ START_TEST(test_a_route_overrides_only_what_it_names)
 	ck_assert_int_eq(cheap->on_heavyweight_down, ON_HEAVYWEIGHT_DOWN_DRAFT);
 	config_unref(config);
 
-	config = config_good("on_heavyweight_down: draft\nstream: {mode: live}\n");
+	config = config_good("on_heavyweight_down: draft\nstream: {mode: hold}\n");
 	ck_assert_int_eq(config->default_route->on_heavyweight_down, ON_HEAVYWEIGHT_DOWN_DRAFT);
-	ck_assert_int_eq(config->default_route->stream.mode, STREAM_LIVE);
+	ck_assert_int_eq(config->default_route->stream.mode, STREAM_HOLD);
+	ck_assert_int_eq(config->default_route->stream.late, STREAM_LATE_HANDOFF);
 	config_unref(config);
 }
 END_TEST

@@ -198,6 +198,10 @@ START_TEST(test_the_example_file_is_the_defaults)
 	                 &initial->default_route->entropy.options, sizeof(struct rule_options));
 	ck_assert_uint_eq(example->default_route->entropy.top_logprobs,
 	                  initial->default_route->entropy.top_logprobs);
+	ck_assert_int_eq(example->default_route->speculative.enabled,
+	                 initial->default_route->speculative.enabled);
+	ck_assert_double_eq(example->default_route->speculative.soft_threshold_mult,
+	                    initial->default_route->speculative.soft_threshold_mult);
 	ck_assert_str_eq(example->metrics_path, initial->metrics_path);
 	config_unref(example);
 	config_unref(initial);
