@@ -76,7 +76,8 @@ struct chat_frame_patch {
 	bool drop_role;       /* of every choice's delta */
 };
 
-/* The same with other values. A member that the frame does not have is not added. */
+/* The same with other values. A member that the frame does not have is not added; a null one is replaced.
+ * A delta with a role is read again to drop it, which costs readers of other frames nothing. */
 void chat_frame_write_patched(const struct chat_frame *frame, const struct chat_frame_view *view,
                               const struct chat_frame_patch *patch, struct buf *out);
 

@@ -1,7 +1,8 @@
 /*
  * What is read of a frame does not depend on its white space (and so not on whether the quick or the
  * strict reader of candidates saw it), and what is written of it is valid JSON that lacks what the view
- * leaves out and says the same in everything else.
+ * leaves out and says the same in everything else. Written with a patch it differs in the patched members
+ * only.
  *
  * Input: one byte for the view, then the payload.
  */
@@ -196,6 +197,100 @@ check_written(const struct chat_frame *frame, const struct chat_frame_view *view
 	buf_fini(&out);
 }
 
+/* `got` is the patch's value where the member was there, else what it was without the patch. */
+static void
+check_patched(struct json_value got, struct json_value before, struct bytes patch, const char *what)
+{
+	check(patch.p && before.kind != JSON_KIND_NONE ? bytes_equal(json_value_text(got), patch)
+	                                               : value_same(got, before),
+	      what);
+}
+
+/* A delta's members one by one. */
+static void
+check_delta(struct json_value plain, struct json_value patched,
+            const struct chat_frame_patch *patch, bool first)
+{
+	struct json_member a, b;
+	struct json_value v, w;
+	struct json_scan s, t;
+
+	check(plain.kind == patched.kind, "patched: delta");
+	if (plain.kind == JSON_KIND_NONE)
+		return;
+	json_scan_init(&s, json_value_text(plain));
+	json_scan_init(&t, json_value_text(patched));
+	json_enter(&s, JSON_KIND_OBJECT);
+	json_enter(&t, JSON_KIND_OBJECT);
+	while (json_next_member(&s, &a) && json_take(&s, &v)) {
+		if (patch->drop_role && json_key_is(a.key, "role"))
+			continue;
+		check(json_next_member(&t, &b) && json_take(&t, &w), "patched: a member less");
+		check(bytes_equal(a.key, b.key), "patched: other member");
+		if (first && json_key_is(a.key, "content"))
+			check_patched(w, v, patch->content, "patched: content");
+		else
+			check(value_same(v, w), "patched: other value");
+	}
+	check(!json_next_member(&t, &b) && json_scan_end(&t), "patched: a member more");
+}
+
+static void
+check_patch(const struct chat_frame *frame, const struct chat_frame_view *view,
+            const struct chat_frame_patch *patch)
+{
+	struct chat_frame plain, patched;
+	struct buf plain_text, patched_text;
+
+	buf_init(&plain_text, 0);
+	buf_init(&patched_text, 0);
+	chat_frame_init(&plain);
+	chat_frame_init(&patched);
+	chat_frame_write(frame, view, &plain_text);
+	chat_frame_write_patched(frame, view, patch, &patched_text);
+	check(chat_frame_read(&plain, buf_bytes(&plain_text)) ==
+	              chat_frame_read(&patched, buf_bytes(&patched_text)),
+	      "patched: unreadable");
+	check_patched(patched.id, plain.id, patch->id, "patched: id");
+	check_patched(patched.created, plain.created, patch->created, "patched: created");
+	check(value_same(patched.usage.value, plain.usage.value) &&
+	              value_same(patched.model, plain.model) &&
+	              value_same(patched.error, plain.error) &&
+	              patched.choice_count == plain.choice_count,
+	      "patched: frame");
+	check(patched.token_count == plain.token_count, "patched: tokens");
+	for (size_t i = 0; i < plain.token_count; i++)
+		check(value_same(patched.tokens[i].entry, plain.tokens[i].entry), "patched: token");
+	for (size_t i = 0; i < plain.choice_count; i++) {
+		const struct chat_choice *a = &plain.choices[i], *b = &patched.choices[i];
+
+		check_delta(a->delta, b->delta, patch, i == 0);
+		check(a->index == b->index && value_same(a->finish_reason, b->finish_reason),
+		      "patched: choice");
+	}
+	chat_frame_fini(&plain);
+	chat_frame_fini(&patched);
+	buf_fini(&plain_text);
+	buf_fini(&patched_text);
+}
+
+/* With every member patched, and with each alone. */
+static void
+check_patches(const struct chat_frame *frame, const struct chat_frame_view *view)
+{
+	const struct chat_frame_patch patches[] = {
+	        {bytes_of("\"id\""), bytes_of("12345"), bytes_of("\"other\""), true},
+	        {.id = bytes_of("\"\"")},
+	        {.created = bytes_of("0")},
+	        {.content = bytes_of("\"longer than what was there\"")},
+	        {.drop_role = true},
+	};
+
+	for (size_t i = 0;
+	     frame->error.kind == JSON_KIND_NONE && i < sizeof(patches) / sizeof(patches[0]); i++)
+		check_patch(frame, view, &patches[i]);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *input, size_t n)
 {
@@ -212,6 +307,7 @@ LLVMFuzzerTestOneInput(const uint8_t *input, size_t n)
 	if (chat_frame_read(&frame, (struct bytes){payload, n - 1})) {
 		check_spaced(&frame);
 		check_written(&frame, &view);
+		check_patches(&frame, &view);
 	}
 	chat_frame_fini(&frame);
 	free(payload);
