@@ -27,14 +27,14 @@ enum cascade_leg { CASCADE_DRAFT, CASCADE_HEAVY, CASCADE_LEGS };
 
 enum cascade_state {
 	CASCADE_IDLE,
-	CASCADE_DRAFTING,     /* a drafter is being read and judged; nothing of it was delivered */
-	CASCADE_FLOWING,      /* the draft is delivered while it is judged */
-	CASCADE_ESCALATED,    /* a heavyweight is asked; nothing of its answer was delivered */
-	CASCADE_RELAYING,     /* a heavyweight's stream is being delivered */
+	CASCADE_DRAFTING,  /* a drafter is being read and judged; nothing of it was delivered */
+	CASCADE_FLOWING,   /* the draft is delivered while it is judged */
+	CASCADE_ESCALATED, /* a heavyweight is asked; nothing of its answer was delivered */
+	CASCADE_RELAYING,  /* a heavyweight's stream is being delivered */
 	CASCADE_FALLING_BACK, /* the heavyweight is down: the draft, still running, will be the answer */
-	CASCADE_ANSWERED,     /* final */
-	CASCADE_FAILED,       /* final */
-	CASCADE_ABANDONED,    /* final: the client left */
+	CASCADE_ANSWERED,  /* final */
+	CASCADE_FAILED,    /* final */
+	CASCADE_ABANDONED, /* final: the client left */
 };
 
 enum cascade_decision { DECISION_NONE, DECISION_ACCEPT, DECISION_ESCALATE, DECISION_DIRECT };
@@ -62,11 +62,11 @@ enum cascade_event_kind {
 	CASCADE_EVENT_BEGIN,
 	CASCADE_EVENT_TOKEN,       /* draft: one token's entropy in bits; NAN: unscorable */
 	CASCADE_EVENT_NO_LOGPROBS, /* draft: a frame with output but without logprobs */
-	CASCADE_EVENT_VISIBLE,     /* draft: it has output that may be seen, by cascade_visible_tokens */
-	CASCADE_EVENT_LEG_OUTPUT,  /* heavyweight: its stream has begun to say something */
-	CASCADE_EVENT_LEG_DONE,    /* a leg's answer is complete and clean */
-	CASCADE_EVENT_LEG_FAILED,  /* a leg ended without a complete answer */
-	CASCADE_EVENT_DEADLINE,    /* an answer should have begun by now */
+	CASCADE_EVENT_VISIBLE, /* draft: it has output that may be seen, by cascade_visible_tokens */
+	CASCADE_EVENT_LEG_OUTPUT, /* heavyweight: its stream has begun to say something */
+	CASCADE_EVENT_LEG_DONE,   /* a leg's answer is complete and clean */
+	CASCADE_EVENT_LEG_FAILED, /* a leg ended without a complete answer */
+	CASCADE_EVENT_DEADLINE,   /* an answer should have begun by now */
 	CASCADE_EVENT_CLIENT_GONE,
 };
 
@@ -74,13 +74,13 @@ struct cascade_event {
 	enum cascade_event_kind kind;
 	enum cascade_leg leg;
 	double entropy_bits; /* CASCADE_EVENT_TOKEN */
-	bool again;          /* CASCADE_EVENT_LEG_FAILED: the leg's list of attempts is not used up */
+	bool again; /* CASCADE_EVENT_LEG_FAILED: the leg's list of attempts is not used up */
 };
 
 enum cascade_action_kind {
-	CASCADE_START_LEG,    /* make the leg's next attempt */
-	CASCADE_SPECULATE,    /* start the heavyweight alongside the draft */
-	CASCADE_JOIN,         /* the heavyweight was started alongside: use what it has said, or will say, if it
+	CASCADE_START_LEG, /* make the leg's next attempt */
+	CASCADE_SPECULATE, /* start the heavyweight alongside the draft */
+	CASCADE_JOIN, /* the heavyweight was started alongside: use what it has said, or will say, if it
 	                       * fits behind what was delivered; otherwise start it anew. What it told already
 	                       * is then to be told again, as events. */
 	CASCADE_CANCEL_LEG,   /* tear it down on the wire, now */
@@ -90,7 +90,7 @@ enum cascade_action_kind {
 	CASCADE_ANSWER_HEAVY, /* the heavyweight is complete: deliver it, or what is left of it */
 	CASCADE_FAIL,         /* nothing was delivered: answer with the heavyweight's failure */
 	CASCADE_EXPIRE,       /* nothing was delivered: answer that the deadline has passed */
-	CASCADE_TRUNCATE,     /* part of this leg's answer was the last delivered: say that it is cut, and close */
+	CASCADE_TRUNCATE, /* part of this leg's answer was the last delivered: say that it is cut, and close */
 };
 
 struct cascade_action {

@@ -14,7 +14,7 @@ struct draft_frame {
 	size_t stream_end; /* where its event ends, counted from the draft's first byte */
 	size_t text_end;   /* where its text ends in draft->text */
 	uint64_t tokens;   /* scored up to its end */
-	bool plain;        /* nothing but a role, text or an end: text could follow it from another model */
+	bool plain; /* nothing but a role, text or an end: text could follow it from another model */
 	bool output;
 };
 
@@ -28,8 +28,9 @@ struct draft {
 	struct buf text;            /* owned, live: the first choice's text, decoded */
 	size_t text_released;       /* of which the client has so much */
 	uint64_t tokens_released;
-	struct buf frames;      /* owned, live: a struct draft_frame for each that waits, in order */
-	struct buf id, created; /* owned, live: as the first frame spells them; empty: it does not */
+	struct buf frames; /* owned, live: a struct draft_frame for each that waits, in order */
+	struct buf id,
+	        created; /* owned, live: as the first frame spells them; empty: it does not */
 	bool has_output;
 	uint64_t token_count; /* scored */
 };

@@ -37,14 +37,15 @@ struct exchange {
 	struct draft draft;
 	struct relay relay;
 	struct attempts attempts[CASCADE_LEGS];
-	struct leg *legs[CASCADE_LEGS]; /* owned; NULL: none. One that has failed stays until the next */
-	bool used[CASCADE_LEGS];        /* the client got something of it */
-	bool speculating;               /* the heavyweight runs alongside, and nobody waits for it */
-	bool panic;                     /* every breaker was open, and one model was asked all the same */
-	bool expired;                   /* the deadline has passed */
-	enum health_answer refusal;     /* why no heavyweight could be asked */
-	struct timer *retry;            /* owned; armed between attempts */
-	struct timer *deadline;         /* owned; armed until the answer begins */
+	struct leg *legs
+	        [CASCADE_LEGS];  /* owned; NULL: none. One that has failed stays until the next */
+	bool used[CASCADE_LEGS]; /* the client got something of it */
+	bool speculating;        /* the heavyweight runs alongside, and nobody waits for it */
+	bool panic;              /* every breaker was open, and one model was asked all the same */
+	bool expired;            /* the deadline has passed */
+	enum health_answer refusal; /* why no heavyweight could be asked */
+	struct timer *retry;        /* owned; armed between attempts */
+	struct timer *deadline;     /* owned; armed until the answer begins */
 
 	bool streaming;          /* the reply's head is out */
 	struct leg *paused;      /* borrowed: waits for the client */
@@ -58,10 +59,10 @@ struct exchange {
 	struct chat_usage usage;                        /* of that answer */
 	uint64_t prompt_tokens;                         /* as any leg has told; 0: none yet */
 	uint64_t cost_nano_usd;
-	bool cost_unknown;             /* a model that was asked has no price */
+	bool cost_unknown;              /* a model that was asked has no price */
 	char cost_text[PRICE_TEXT_MAX]; /* in USD, once it is over and if it is known */
-	int64_t leg_us[CASCADE_LEGS];  /* -1: never ended */
-	char detail[256];              /* last upstream failure, for the log */
+	int64_t leg_us[CASCADE_LEGS];   /* -1: never ended */
+	char detail[256];               /* last upstream failure, for the log */
 	uint64_t started_us, first_byte_us, idle_since_us, own_us, sent_bytes;
 };
 

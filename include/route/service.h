@@ -19,7 +19,7 @@ struct service {
 	struct metrics *metrics;     /* all workers', for a scrape */
 	struct metrics_shard *shard; /* this worker's */
 	struct log *log;
-	struct load *requests; /* chat requests of all workers */
+	struct load *requests;      /* chat requests of all workers */
 	struct log_sink *access;    /* NULL: no access log */
 	struct plan *plan;          /* owned: one reference; replaced by a reload */
 	LIST_HEAD(, leg) lingering; /* legs whose answer is complete, see leg_release */

@@ -27,7 +27,8 @@ struct gateway {
 	struct log_sink *log_sink, *access_sink;
 	struct log *log;
 	struct metrics *metrics;
-	struct plan *plan; /* in force; the main thread's reference */
+	struct plan *plan;     /* in force; the main thread's reference */
+	struct load *requests; /* chat requests in flight, all workers together */
 	struct station *stations;
 	unsigned station_count;
 	void (*on_drained)(void *arg);
@@ -85,6 +86,8 @@ station_open(struct gateway *gateway, struct station *station, unsigned index, c
 	service->log = gateway->log;
 	service->access = gateway->access_sink;
 	service->plan = plan_ref(gateway->plan);
+	service->requests = gateway->requests;
+	service->speculation_credit = 1;
 	if (service->worker)
 		service->client = http_client_new(service->worker, &client);
 	if (!service->client) {
@@ -173,6 +176,7 @@ gateway_start(struct config *config, void (*on_drained)(void *arg), void *arg, c
 	gateway->station_count = config->server.workers;
 	gateway->undrained = config->server.workers;
 	gateway->stations = mem_array(gateway->station_count, sizeof(*gateway->stations));
+	gateway->requests = load_new();
 	gateway->metrics = metrics_new(gateway->station_count);
 	for (unsigned i = 0; i < gateway->station_count; i++) {
 		if (!station_open(gateway, &gateway->stations[i], i, error, size))
@@ -322,6 +326,7 @@ gateway_stop(struct gateway *gateway)
 	if (gateway->metrics)
 		metrics_free(gateway->metrics);
 	plan_unref(gateway->plan);
+	load_unref(gateway->requests);
 	if (gateway->log)
 		log_free(gateway->log);
 	if (gateway->access_sink != gateway->log_sink)

@@ -158,8 +158,7 @@ on_client_drained(void *arg)
 static void
 on_deadline_timer(void *arg)
 {
-	exchange_step(exchange_cast(arg),
-	              (struct cascade_event){.kind = CASCADE_EVENT_DEADLINE});
+	exchange_step(exchange_cast(arg), (struct cascade_event){.kind = CASCADE_EVENT_DEADLINE});
 }
 
 /* ---------------------------------------------------------------- the beginning */
@@ -229,8 +228,7 @@ exchange_options(struct exchange *x)
 	        .live = x->request.stream && route->stream.mode == STREAM_LIVE,
 	        .finish_late = route->stream.late == STREAM_LATE_FINISH,
 	        .speculate = exchange_may_speculate(x),
-	        .soft_bits =
-	                entropy->options.threshold * route->speculative.soft_threshold_mult,
+	        .soft_bits = entropy->options.threshold * route->speculative.soft_threshold_mult,
 	        .draft_if_down = route->on_heavyweight_down == ON_HEAVYWEIGHT_DOWN_DRAFT,
 	};
 }
@@ -244,8 +242,7 @@ exchange_prepare(struct exchange *x, struct api_error *error)
 	cascade_init(&x->cascade, &options);
 	relay_init(&x->relay, &x->request);
 	x->cascading = true;
-	if (x->route &&
-	    !draft_init(&x->draft, &x->request, &x->route->entropy, options.live)) {
+	if (x->route && !draft_init(&x->draft, &x->request, &x->route->entropy, options.live)) {
 		api_error_set(error, 500, NULL, NULL, "Out of memory.");
 		return false;
 	}

@@ -241,9 +241,10 @@ exchange_fail_heavy(struct exchange *x)
 
 	buf_init(&body, 0);
 	if (x->expired) {
-		api_error_set(&error, 504, NULL, "deadline_exceeded",
-		              "No answer had begun when the request's time limit of %u ms was over.",
-		              x->plan->config->server.request_timeout_ms);
+		api_error_set(
+		        &error, 504, NULL, "deadline_exceeded",
+		        "No answer had begun when the request's time limit of %u ms was over.",
+		        x->plan->config->server.request_timeout_ms);
 	} else if (failure) {
 		failure_to_error(failure, leg_model(x->legs[CASCADE_HEAVY]), &error, &body);
 		if (x->panic && error.status >= 500) {
@@ -251,10 +252,11 @@ exchange_fail_heavy(struct exchange *x)
 
 			memcpy(message, error.message, sizeof(message));
 			set_overloaded(x, &error);
-			snprintf(error.message, sizeof(error.message),
-			         "Every model server has failed too often lately, and the one tried "
-			         "again has failed: %.2000s",
-			         message);
+			snprintf(
+			        error.message, sizeof(error.message),
+			        "Every model server has failed too often lately, and the one tried "
+			        "again has failed: %.2000s",
+			        message);
 		}
 	} else if (x->refusal != HEALTH_ADMITTED) {
 		set_overloaded(x, &error);

@@ -6,8 +6,10 @@
 #include "route/exchange_private.h"
 
 enum {
-	LEGS_WAITING_HIGH_BYTES = 256 * 1024, /* of a heavyweight that nobody waits for yet: it is paused */
-	LEGS_OPENING_MAX_BYTES = 1024 * 1024, /* of a heavyweight's stream before its first output */
+	LEGS_WAITING_HIGH_BYTES =
+	        256 * 1024, /* of a heavyweight that nobody waits for yet: it is paused */
+	LEGS_OPENING_MAX_BYTES =
+	        1024 * 1024, /* of a heavyweight's stream before its first output */
 };
 
 static const struct leg_events leg_events;
@@ -40,9 +42,8 @@ exchange_init_attempts(struct exchange *x)
 {
 	init_heavy_attempts(x, true);
 	if (x->route)
-		attempts_init(&x->attempts[CASCADE_DRAFT],
-		              plan_route(x->plan, x->route)->drafters, x->route->drafter_count,
-		              false, 0);
+		attempts_init(&x->attempts[CASCADE_DRAFT], plan_route(x->plan, x->route)->drafters,
+		              x->route->drafter_count, false, 0);
 }
 
 /* Time that nobody else is waited for is the gateway's own. */
@@ -335,8 +336,8 @@ on_leg_done(void *arg, struct leg *leg)
 	struct exchange *x = exchange_cast(arg);
 
 	note_ended(x, leg);
-	exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_LEG_DONE,
-	                                        .leg = leg_role(leg)});
+	exchange_step(x,
+	              (struct cascade_event){.kind = CASCADE_EVENT_LEG_DONE, .leg = leg_role(leg)});
 }
 
 static void

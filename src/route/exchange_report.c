@@ -21,7 +21,9 @@ exchange_facts(const struct exchange *x)
 	struct deliver_facts facts = {
 	        .request_id = x->id,
 	        .decision = judged ? cascade_decision_name(x->cascade.decision) : NULL,
-	        .reason = !judged ? NULL : panic ? "panic" : x->cascade.reason,
+	        .reason = !judged ? NULL
+	                  : panic ? "panic"
+	                          : x->cascade.reason,
 	        .score = judged ? cascade_score(&x->cascade) : (double)NAN,
 	        .model = x->answered,
 	        .attempts = x->attempts_made,

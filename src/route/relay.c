@@ -98,8 +98,7 @@ static struct json_value
 value_of(const struct buf *text)
 {
 	/* The kind does not matter to a value that is copied as it stands. */
-	return (struct json_value){text->p, text->n,
-	                           text->n ? JSON_KIND_STRING : JSON_KIND_NONE};
+	return (struct json_value){text->p, text->n, text->n ? JSON_KIND_STRING : JSON_KIND_NONE};
 }
 
 bool
