@@ -79,6 +79,10 @@ bool http_server_reload(struct http_server *server, const struct http_server_opt
  * called once no connection is left (perhaps at once, but never from inside this call). */
 void http_server_drain(struct http_server *server, void (*on_drained)(void *arg), void *arg);
 
+/* The most connections that can be open under this max_connections: those to be turned away
+ * included. 0: no limit. */
+uint64_t http_server_open_max(unsigned max_connections);
+
 /* Open connections, and calls lent to the handler. */
 unsigned http_server_connections(const struct http_server *server);
 unsigned http_server_calls(const struct http_server *server);

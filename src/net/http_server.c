@@ -49,13 +49,20 @@ server_has_room(const struct http_server *server)
 	return max == 0 || server->connections - server->surplus < max;
 }
 
+uint64_t
+http_server_open_max(unsigned max_connections)
+{
+	uint64_t max = max_connections;
+
+	return max == 0 ? 0 : max + (max / 8 > SURPLUS_MIN ? max / 8 : SURPLUS_MIN);
+}
+
 /* The number of connections, or the limits, changed. */
 static void
 server_update_full(struct http_server *server)
 {
-	uint64_t max = server->options.max_connections;
-	uint64_t surplus = max / 8 > SURPLUS_MIN ? max / 8 : SURPLUS_MIN;
-	bool full = max > 0 && server->connections >= max + surplus;
+	uint64_t max = http_server_open_max(server->options.max_connections);
+	bool full = max > 0 && server->connections >= max;
 
 	if (full == server->full)
 		return;
