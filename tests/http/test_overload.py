@@ -1,5 +1,7 @@
 """More connections than there is room for, no descriptors, half-sent bodies: refused in order, bounded, and over when they go."""
 
+import ssl
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -128,6 +130,29 @@ def test_a_running_stream_is_not_disturbed_by_those_turned_away(start, upstream)
     gate.set()
     assert stream.read().done and stream.text == "first last"
     stream.client.close()
+
+
+def test_over_tls_the_503_is_readable_too(start, upstream, tmp_path):
+    pair = {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x",
+                    "-keyout", pair["key"], "-out", pair["certificate"]], check=True, capture_output=True)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    gateway = start(server={"max_connections": 1, "tls": pair})
+
+    def client():
+        found = gateway.client()
+        found.sock = context.wrap_socket(found.sock)
+        return found
+
+    with client() as first:
+        assert first.request("GET", "/health").status == 200
+        for _ in range(3):
+            with client() as extra:
+                extra.begin("POST", "/v1/chat/completions", {**DIRECT, "padding": "x" * 3_000_000})
+                assert_error(extra.read_response(), 503)
+                assert extra.read_to_end() == b""
+        assert first.request("GET", "/health").status == 200
 
 
 def test_two_workers_answer_everyone_one_way_or_the_other(start, upstream):
