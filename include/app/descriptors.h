@@ -2,7 +2,19 @@
 #ifndef APP_DESCRIPTORS_H
 #define APP_DESCRIPTORS_H
 
-/* As many as the system allows: each request needs two. */
+#include <stdint.h>
+
+#include "base/log.h"
+
+/* As many as the system allows. */
 void descriptors_raise_limit(void);
+
+/* What so many connections of clients (as server.max_connections; 0: no limit) can come to need: each
+ * one for itself and one towards upstream. 0: there is no such number. */
+uint64_t descriptors_needed(unsigned max_connections);
+
+/* One line of warning if the process may have fewer than are needed: it would then stop accepting, or
+ * fail requests, before it says that it is full. */
+void descriptors_warn(struct log *log, unsigned max_connections);
 
 #endif

@@ -62,8 +62,9 @@ struct http_server {
 	struct http_conn **by_fd; /* a connection knows its evhttp_connection, not the reverse */
 	size_t by_fd_count;
 	unsigned connections, calls;
-	bool full;    /* accepting paused: max_connections */
-	bool starved; /* accepting paused: no descriptors or memory */
+	unsigned surplus; /* of the connections: above max_connections, to be turned away */
+	bool full;        /* accepting paused: no room for more surplus connections either */
+	bool starved;     /* accepting paused: no descriptors or memory */
 	uint64_t starved_log_us;
 	struct event *retry; /* always pending, see on_accept_error */
 	bool draining, freeing, drained;
@@ -104,6 +105,7 @@ struct http_conn {
 	bool foreign; /* evhttp is writing a page of its own */
 	bool broken;  /* see http_conn_break */
 	bool deaf;    /* input is thrown away unseen */
+	bool surplus; /* above max_connections: turned away, unless there is room by its first byte */
 };
 
 struct http_call {
@@ -148,7 +150,9 @@ void http_listeners_close(struct http_server *server);
 void http_listeners_fini(struct http_server *server);
 
 /* http_server.c */
-void http_server_conn_opened(struct http_server *server);
+void http_server_conn_opened(struct http_server *server, struct http_conn *conn);
+/* Its first byte is here. False: it is above max_connections and must be turned away. */
+bool http_server_conn_admit(struct http_server *server, struct http_conn *conn);
 void http_server_conn_adopted(struct http_server *server, struct http_conn *conn);
 void http_server_conn_closed(struct http_server *server, struct http_conn *conn);
 

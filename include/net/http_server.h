@@ -32,9 +32,14 @@ struct http_header {
 };
 
 struct http_server_options {
-	size_t max_head_bytes;    /* 431 above */
-	size_t max_body_bytes;    /* 413 above */
-	unsigned max_connections; /* accepting pauses above; 0: no limit */
+	size_t max_head_bytes; /* 431 above */
+	size_t max_body_bytes; /* 413 above */
+	/* 0: no limit. A connection above it is accepted all the same, so that its client learns why it
+	 * is turned away: unless there is room by then, the first byte of its first request is answered by
+	 * 503 with Retry-After, and the connection closed. It has 2 s (or read_timeout, if that is less)
+	 * to bring that byte and as long to read the answer. Of these there are at most an eighth of
+	 * max_connections, or 64 if that is more; beyond, accepting pauses until connections go. */
+	unsigned max_connections;
 	uint32_t
 	        read_timeout_ms; /* from a request's first byte (or the accept) to its last; 0: none */
 	uint32_t write_timeout_ms; /* a reply making no progress for so long is dropped; 0: none */
@@ -73,6 +78,10 @@ bool http_server_reload(struct http_server *server, const struct http_server_opt
 /* Stops accepting, closes idle connections, closes each other one after its reply; on_drained is
  * called once no connection is left (perhaps at once, but never from inside this call). */
 void http_server_drain(struct http_server *server, void (*on_drained)(void *arg), void *arg);
+
+/* The most connections that can be open under this max_connections: those to be turned away
+ * included. 0: no limit. */
+uint64_t http_server_open_max(unsigned max_connections);
 
 /* Open connections, and calls lent to the handler. */
 unsigned http_server_connections(const struct http_server *server);

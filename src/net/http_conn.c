@@ -28,6 +28,10 @@
 
 #define WRITE_BYTES ((size_t)64 * 1024)
 
+/* How long a connection above max_connections may wait before its request begins: enough to shake
+ * hands and speak, too short to hold such a place for long. */
+#define SURPLUS_FRESH_MS 2000
+
 /* For a new connection that has not yet sent a byte when draining begins. */
 #define DRAIN_FRESH_MS 1000
 
@@ -46,20 +50,29 @@ deadline_after(uint64_t since_us, uint32_t timeout_ms)
 	return timeout_ms ? since_us + (uint64_t)timeout_ms * 1000 : 0;
 }
 
+static uint64_t
+fresh_deadline_us(const struct http_conn *conn)
+{
+	uint64_t deadline = deadline_after(conn->since_us, conn->server->options.read_timeout_ms);
+	uint64_t sooner = 0;
+
+	if (conn->server->draining)
+		sooner = deadline_after(conn->server->drain_us, DRAIN_FRESH_MS);
+	else if (conn->surplus)
+		sooner = deadline_after(conn->since_us, SURPLUS_FRESH_MS);
+	if (!deadline || (sooner && sooner < deadline))
+		deadline = sooner;
+	return deadline;
+}
+
 /* 0: none. */
 static uint64_t
 conn_deadline_us(const struct http_conn *conn)
 {
 	const struct http_server_options *options = &conn->server->options;
-	uint64_t deadline, drain;
 
 	switch (conn->state) {
-	case HTTP_CONN_FRESH:
-		deadline = deadline_after(conn->since_us, options->read_timeout_ms);
-		if (!conn->server->draining)
-			return deadline;
-		drain = deadline_after(conn->server->drain_us, DRAIN_FRESH_MS);
-		return deadline && deadline < drain ? deadline : drain;
+	case HTTP_CONN_FRESH: return fresh_deadline_us(conn);
 	case HTTP_CONN_READING: return deadline_after(conn->since_us, options->read_timeout_ms);
 	case HTTP_CONN_IDLE: return deadline_after(conn->since_us, options->idle_timeout_ms);
 	case HTTP_CONN_LINGER: return deadline_after(conn->since_us, LINGER_MS);
@@ -190,7 +203,7 @@ http_conn_new(struct http_server *server)
 	http_guard_init(&conn->guard, server->options.max_head_bytes,
 	                server->options.max_body_bytes);
 	LIST_INSERT_HEAD(&server->conns, conn, link);
-	http_server_conn_opened(server);
+	http_server_conn_opened(server, conn);
 	http_conn_arm(conn);
 	http_conn_wake(conn);
 	return bev;
@@ -499,6 +512,8 @@ on_conn_turn(evutil_socket_t fd, short what, void *arg)
 		http_conn_close(conn);
 	else if (conn->state == HTTP_CONN_READING && conn->foreign)
 		http_conn_refuse(conn, conn_drop_page(conn), "The request is malformed.");
+	else if (conn->state == HTTP_CONN_READING && conn->ours && conn->surplus)
+		http_conn_refuse(conn, 503, "Too many connections are open at the moment.");
 	else if (conn->state == HTTP_CONN_READING && conn->ours)
 		http_conn_refuse(conn, conn->guard.status, conn->guard.why);
 	else if (conn->state == HTTP_CONN_FLUSH &&

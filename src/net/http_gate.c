@@ -58,6 +58,13 @@ on_conn_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void 
 	}
 	if (conn->state == HTTP_CONN_FRESH || conn->state == HTTP_CONN_IDLE)
 		http_conn_set_state(conn, HTTP_CONN_READING);
+	/* Whatever it is going to ask; so its body takes no memory. */
+	if (!http_server_conn_admit(conn->server, conn)) {
+		conn->deaf = true;
+		http_conn_own(conn);
+		http_conn_wake(conn);
+		return;
+	}
 	gate_show(conn, input, info->n_added);
 	if (conn->ours && evbuffer_get_length(input) > HTTP_AHEAD_BYTES)
 		conn->deaf = conn->closing = true;

@@ -1,6 +1,6 @@
 /*
  * The listening sockets of a server. Accepting pauses for two reasons that come and go independently:
- * max_connections are open (full), or accept failed for want of descriptors or memory (starved, tried
+ * no connection more can even be turned away (full), or accept failed for want of descriptors or memory (starved, tried
  * again by a timer).
  */
 #include "net/http_conn.h"
@@ -19,6 +19,11 @@
 #include "base/mem.h"
 
 #define BACKLOG 1024
+
+/* What the kernel holds of a reply ahead of what the client's window takes. Left alone it would hold
+ * megabytes for a client that does not read, all of it paid for upstream, before anybody could see that
+ * the client lags. Test: test_upstream_is_paused_and_nothing_piles_up. */
+#define UNSENT_BYTES (128 * 1024)
 
 #define STARVED_RETRY_MS 200
 
@@ -143,16 +148,18 @@ http_listeners_fini(struct http_server *server)
 		event_free(server->retry);
 }
 
-/* A listening socket for one address, or -1 with errno. NODELAY is inherited by what it accepts:
- * without it a small streamed reply waits 40 ms for an acknowledgement. */
+/* A listening socket for one address, or -1 with errno. NODELAY and NOTSENT_LOWAT are inherited by
+ * what it accepts: without the one a small streamed reply waits 40 ms for an acknowledgement. */
 static int
 socket_open(const struct addrinfo *a, bool both, bool share)
 {
 	int fd = socket(a->ai_family, a->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int on = 1, only_v6 = !both, reuse_port = share, reason;
+	int on = 1, only_v6 = !both, reuse_port = share, unsent = UNSENT_BYTES, reason;
 
 	if (fd < 0)
 		return -1;
+	/* Not every kernel that calls itself Linux has it. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
 	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuse_port, sizeof(reuse_port)) == 0 &&
 	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&

@@ -214,13 +214,14 @@ http_reply_abort(struct http_call *call)
 void
 http_reply_refusal(struct http_conn *conn, int status, const char *why)
 {
-	static const struct http_header json = {"Content-Type", "application/json"};
+	static const struct http_header headers[] = {{"Content-Type", "application/json"},
+	                                             {"Retry-After", "1"}};
 	struct api_error error = {0};
 	struct buf body;
 
 	api_error_set(&error, status, NULL, NULL, "%s", why);
 	buf_init(&body, 0);
 	api_error_write(&error, &body);
-	reply_whole(conn, status, &json, 1, buf_bytes(&body), false);
+	reply_whole(conn, status, headers, status == 503 ? 2 : 1, buf_bytes(&body), false);
 	buf_fini(&body);
 }

@@ -11,6 +11,9 @@
 #include "base/mem.h"
 #include "net/http_conn.h"
 
+/* Connections that may be open at a time only to be turned away, at least. */
+#define SURPLUS_MIN 64
+
 static struct bufferevent *
 on_accept(struct event_base *base, void *arg)
 {
@@ -37,15 +40,53 @@ on_request(struct evhttp_request *request, void *arg)
 
 /* ------------------------------------------------------------------ connections come and go */
 
-void
-http_server_conn_opened(struct http_server *server)
+/* Room for one more connection that will be served? */
+static bool
+server_has_room(const struct http_server *server)
 {
+	unsigned max = server->options.max_connections;
+
+	return max == 0 || server->connections - server->surplus < max;
+}
+
+uint64_t
+http_server_open_max(unsigned max_connections)
+{
+	uint64_t max = max_connections;
+
+	return max == 0 ? 0 : max + (max / 8 > SURPLUS_MIN ? max / 8 : SURPLUS_MIN);
+}
+
+/* The number of connections, or the limits, changed. */
+static void
+server_update_full(struct http_server *server)
+{
+	uint64_t max = http_server_open_max(server->options.max_connections);
+	bool full = max > 0 && server->connections >= max;
+
+	if (full == server->full)
+		return;
+	server->full = full;
+	http_listeners_update(server);
+}
+
+void
+http_server_conn_opened(struct http_server *server, struct http_conn *conn)
+{
+	conn->surplus = !server_has_room(server);
+	server->surplus += conn->surplus;
 	server->connections++;
-	if (server->options.max_connections &&
-	    server->connections >= server->options.max_connections) {
-		server->full = true;
-		http_listeners_update(server);
+	server_update_full(server);
+}
+
+bool
+http_server_conn_admit(struct http_server *server, struct http_conn *conn)
+{
+	if (conn->surplus && server_has_room(server)) {
+		conn->surplus = false;
+		server->surplus--;
 	}
+	return !conn->surplus;
 }
 
 void
@@ -78,10 +119,8 @@ http_server_conn_closed(struct http_server *server, struct http_conn *conn)
 	if (conn->fd >= 0 && server->by_fd[conn->fd] == conn)
 		server->by_fd[conn->fd] = NULL;
 	server->connections--;
-	if (server->full && server->connections < server->options.max_connections) {
-		server->full = false;
-		http_listeners_update(server);
-	}
+	server->surplus -= conn->surplus;
+	server_update_full(server);
 	if (server->draining && !server->connections && !server->freeing)
 		event_soon(server->drain);
 }
@@ -182,8 +221,7 @@ http_server_reload(struct http_server *server, const struct http_server_options 
 		http_conn_set_limits(conn);
 		http_conn_arm(conn);
 	}
-	server->full = options->max_connections && server->connections >= options->max_connections;
-	http_listeners_update(server);
+	server_update_full(server);
 	return true;
 }
 

@@ -39,33 +39,6 @@ START_TEST(test_each_accepted_connection_is_adopted)
 }
 END_TEST
 
-START_TEST(test_accepting_pauses_at_max_connections_and_resumes)
-{
-	struct fixture f;
-	int fd[6];
-	char out[4096];
-
-	fixture_init(&f);
-	f.options.max_connections = 4;
-	fixture_start(&f);
-	for (int i = 0; i < 6; i++) {
-		fd[i] = dial(f.port);
-		ck_assert(say(fd[i], GET("/hello")));
-	}
-	for (int i = 0; i < 4; i++)
-		hear_until(fd[i], out, sizeof(out), "hello");
-	ck_assert(!answers(fd[4], 100));
-	ck_assert_uint_eq(fixture_connections(&f), 4);
-	close(fd[0]);
-	close(fd[1]);
-	hear_until(fd[4], out, sizeof(out), "hello");
-	hear_until(fd[5], out, sizeof(out), "hello");
-	for (int i = 2; i < 6; i++)
-		close(fd[i]);
-	fixture_stop(&f);
-}
-END_TEST
-
 static size_t
 lines_of(const char *path)
 {
@@ -404,7 +377,6 @@ START_TEST(test_an_address_that_cannot_be_bound_is_told)
 END_TEST
 
 UNIT_MAIN("http_accept", test_each_accepted_connection_is_adopted,
-          test_accepting_pauses_at_max_connections_and_resumes,
           test_accepting_pauses_without_descriptors_and_resumes,
           test_draining_without_connections_ends_at_once,
           test_draining_closes_idle_connections_and_finishes_calls,
