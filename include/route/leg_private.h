@@ -6,6 +6,7 @@
 
 #include "net/http_client.h"
 #include "route/leg.h"
+#include "wire/chat_answer.h"
 #include "wire/sse_reader.h"
 
 enum {
@@ -13,6 +14,12 @@ enum {
 	LEG_REPLY_MAX_BYTES = 64 * 1024 * 1024, /* a whole JSON answer */
 	LEG_PASSED_MAX = 7,                     /* headers of a direct call that pass */
 	LEG_PASSED_VALUE_MAX = 64,
+};
+
+enum leg_reading {
+	LEG_READING_UNKNOWN, /* its type says nothing: the first byte that is no space will */
+	LEG_READING_STREAM,
+	LEG_READING_WHOLE, /* one document, or the body of an error status */
 };
 
 struct leg {
@@ -26,14 +33,20 @@ struct leg {
 	struct timer *linger;     /* owned; made when needed */
 	struct buf body;          /* what we send; the fetch borrows it */
 
-	bool stream, reading_stream, direct;
+	struct permit permit; /* owned; empty once given back */
+
+	bool stream; /* what the exchange asked for, and gets */
+	bool direct;
+	enum leg_reading reading; /* what upstream answers with */
+	bool guessed;             /* from the first byte */
 	int status;
 	struct http_header passed[LEG_PASSED_MAX];
 	char passed_values[LEG_PASSED_MAX][LEG_PASSED_VALUE_MAX];
 	size_t passed_count;
 	struct sse_reader reader;
 	struct chat_frame frame;
-	struct buf reply;                              /* a JSON answer, or an error's body */
+	struct chat_answer *answer; /* owned; a stream where JSON was asked for; NULL: none */
+	struct buf reply;           /* a JSON answer, or an error's body */
 	uint64_t choices_seen[2], choices_finished[2]; /* bit sets over the choice index */
 	uint64_t output_frames;
 	struct chat_usage usage;

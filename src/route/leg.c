@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "net/timer.h"
+#include "route/failure.h"
 #include "route/leg_private.h"
 
 enum { LEG_LINGER_MS = 1000 }; /* for the bytes after [DONE] */
@@ -20,6 +21,8 @@ leg_destroy(void *p)
 	timer_free(leg->linger);
 	sse_reader_fini(&leg->reader);
 	chat_frame_fini(&leg->frame);
+	if (leg->answer)
+		chat_answer_free(leg->answer);
 	buf_fini(&leg->reply);
 	buf_fini(&leg->body);
 	plan_unref(leg->plan);
@@ -39,9 +42,67 @@ leg_bury(struct leg *leg)
 	worker_bury(leg->service->worker, leg, leg_destroy);
 }
 
-/* The one end of a leg: result is the metric's label. */
+static int
+gauge_of(enum breaker_state state)
+{
+	return state == BREAKER_CLOSED ? 0 : 2;
+}
+
 static void
-leg_end(struct leg *leg, const char *result)
+leg_tell_breaker(struct leg *leg, enum breaker_state state)
+{
+	const char *label = leg->model->label;
+
+	if (state == BREAKER_OPEN)
+		log_event(leg->service->log, LOG_LEVEL_WARN, "breaker_opened",
+		          "model=\"%s\" why=%s status=%d", label,
+		          leg_failure_name(leg->failure.kind), leg->status);
+	else if (state == BREAKER_CLOSED)
+		log_event(leg->service->log, LOG_LEVEL_INFO, "breaker_closed",
+		          "model=\"%s\" why=success", label);
+}
+
+/*
+ * The gauge is the sum of what all workers add to it, so each step must be taken back by another. A
+ * breaker becomes half-open by the clock, which nobody sees: it counts as open until a probe is let
+ * through, and again after a probe that told nothing.
+ */
+static void
+leg_take_permit(struct leg *leg, const struct permit *permit)
+{
+	leg->permit = *permit;
+	if (permit->probe)
+		metric_add(leg->service->shard, METRIC_BREAKER_STATE, leg->model->label, NULL, -1);
+}
+
+static void
+leg_return_permit(struct leg *leg, enum health_result result)
+{
+	static const char *const names[] = {
+	        [HEALTH_SUCCESS] = "success",
+	        [HEALTH_FAILURE] = "failure",
+	        [HEALTH_NEUTRAL] = "ignored",
+	};
+	struct metrics_shard *shard = leg->service->shard;
+	const char *label = leg->model->label;
+	enum breaker_state old, state;
+	bool probe = leg->permit.probe;
+
+	if (!leg->permit.health)
+		return;
+	metric_add(shard, METRIC_BREAKER_RESULTS, label, names[result], 1);
+	if (probe)
+		metric_add(shard, METRIC_BREAKER_STATE, label, NULL, 1);
+	if (!permit_return(&leg->permit, result, worker_now_us(leg->service->worker) / 1000, &old,
+	                   &state))
+		return;
+	metric_add(shard, METRIC_BREAKER_STATE, label, NULL, gauge_of(state) - gauge_of(old));
+	leg_tell_breaker(leg, state);
+}
+
+/* The one end of a leg: result is the metric's label, health what is learnt of the model. */
+static void
+leg_end(struct leg *leg, const char *result, enum health_result health)
 {
 	struct metrics_shard *shard = leg->service->shard;
 
@@ -52,18 +113,21 @@ leg_end(struct leg *leg, const char *result)
 	metric_observe(shard, METRIC_UPSTREAM_LATENCY,
 	               leg->role == CASCADE_DRAFT ? "drafter" : "heavyweight", NULL,
 	               (double)(leg->ended_us - leg->started_us) / 1e6);
+	leg_return_permit(leg, health);
 }
 
 void
 leg_fail(struct leg *leg, enum leg_failure_kind kind, const char *detail)
 {
 	struct http_fetch *fetch = leg->fetch;
+	struct leg_failure *failure = &leg->failure;
 
-	leg->failure.kind = kind;
-	leg->failure.status = leg->status;
-	leg->failure.body = buf_bytes(&leg->reply);
-	snprintf(leg->failure.detail, sizeof(leg->failure.detail), "%s", detail);
-	leg_end(leg, leg_failure_name(kind));
+	failure->kind = kind;
+	failure->status = leg->status;
+	failure->retry = failure_retry(failure);
+	failure->body = buf_bytes(&leg->reply);
+	snprintf(failure->detail, sizeof(failure->detail), "%s", detail);
+	leg_end(leg, leg_failure_name(kind), failure_health(failure));
 	/* Whatever else comes is not wanted: no token is paid for that nobody reads. */
 	leg->fetch = NULL;
 	if (fetch)
@@ -74,7 +138,11 @@ leg_fail(struct leg *leg, enum leg_failure_kind kind, const char *detail)
 void
 leg_done(struct leg *leg)
 {
-	leg_end(leg, "ok");
+	if (leg->role == CASCADE_DRAFT && leg->output_frames == 0) {
+		leg_fail(leg, LEG_EMPTY, "the drafter's answer is empty");
+		return;
+	}
+	leg_end(leg, "ok", HEALTH_SUCCESS);
 	leg->events.on_done(leg->arg, leg);
 }
 
@@ -106,9 +174,11 @@ leg_start(struct service *service, const struct leg_spec *spec, const struct leg
 	chat_frame_init(&leg->frame);
 	buf_init(&leg->reply, LEG_REPLY_MAX_BYTES);
 	leg->started_us = worker_now_us(service->worker);
+	leg_take_permit(leg, &spec->permit);
 	fetch.body = buf_bytes(&leg->body);
 	leg->fetch = http_fetch_start(service->client, &fetch, &leg_fetch_events, leg);
 	if (!leg->fetch) {
+		leg_return_permit(leg, HEALTH_NEUTRAL);
 		leg_destroy(leg);
 		return NULL;
 	}
@@ -120,7 +190,7 @@ void
 leg_cancel(struct leg *leg, const char *reason)
 {
 	if (!leg->ended)
-		leg_end(leg, reason);
+		leg_end(leg, reason, leg->output_frames > 0 ? HEALTH_SUCCESS : HEALTH_NEUTRAL);
 	leg_bury(leg);
 }
 

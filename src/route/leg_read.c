@@ -1,14 +1,16 @@
 /*
- * Reading one upstream response: a stream frame by frame, or one whole JSON answer.
+ * Reading one upstream response: a stream frame by frame, or one whole JSON answer, and what was asked
+ * for out of the other: a document is shown as frames, a stream is assembled. The Content-Type tells
+ * which it is, else the first byte.
  */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "route/failure.h"
 #include "route/leg_private.h"
+#include "wire/chat_convert.h"
 
 enum { LEG_ERROR_MAX_BYTES = 256 * 1024 }; /* the body of an error status; the rest is not kept */
 
@@ -32,9 +34,8 @@ leg_is_finished(const struct leg *leg)
 }
 
 static void
-leg_note_frame(struct leg *leg)
+leg_note_frame(struct leg *leg, const struct chat_frame *frame)
 {
-	const struct chat_frame *frame = &leg->frame;
 	bool output = false;
 
 	for (size_t i = 0; i < frame->choice_count; i++) {
@@ -87,13 +88,41 @@ leg_fail_with_error(struct leg *leg, struct json_value error)
 	buf_fini(&shown);
 }
 
+/* ---------------------------------------------------------------- a stream */
+
+static void
+leg_begin_stream(struct leg *leg)
+{
+	leg->reading = LEG_READING_STREAM;
+	if (leg->stream)
+		return;
+	leg->answer = chat_answer_new(LEG_REPLY_MAX_BYTES, true, CHAT_TOP_LOGPROBS_MAX);
+	if (!leg->answer)
+		leg_fail(leg, LEG_FAULT, "out of memory");
+}
+
+static void
+leg_stream_complete(struct leg *leg)
+{
+	if (leg->answer)
+		chat_answer_write(leg->answer, &leg->reply);
+	if (leg->reply.failed)
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
+	else
+		leg_done(leg);
+}
+
 static void
 leg_stream_done(struct leg *leg, bool marked)
 {
+	bool begun = (leg->choices_seen[0] | leg->choices_seen[1]) != 0;
+
 	if (leg_is_finished(leg) || (marked && leg->role == CASCADE_HEAVY && leg->choices_seen[0]))
-		leg_done(leg);
+		leg_stream_complete(leg);
 	else if (marked)
 		leg_fail(leg, LEG_CUT, "the stream's [DONE] came before a finish_reason");
+	else if (leg->guessed && !begun)
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer is neither JSON nor a stream");
 	else
 		leg_fail(leg, LEG_CUT, "the stream ended before its finish_reason");
 }
@@ -114,8 +143,12 @@ leg_read_event(struct leg *leg, const struct sse_event *event)
 		leg_fail_with_error(leg, leg->frame.error);
 		return;
 	}
-	leg_note_frame(leg);
-	leg->events.on_frame(leg->arg, leg, &leg->frame);
+	leg_note_frame(leg, &leg->frame);
+	if (!leg->answer)
+		leg->events.on_frame(leg->arg, leg, &leg->frame);
+	else if (!chat_answer_add(leg->answer, &leg->frame))
+		leg_fail(leg, LEG_MALFORMED,
+		         "upstream's frames do not fit together, or are too many");
 }
 
 static void
@@ -131,8 +164,53 @@ leg_read_stream(struct leg *leg, struct bytes piece)
 		leg_fail(leg, LEG_MALFORMED, "upstream sent a frame that is too large");
 }
 
+/* ---------------------------------------------------------------- one document */
+
+/* Shows the exchange one frame made out of the document. */
 static void
-leg_read_reply(struct leg *leg)
+leg_show_frame(struct leg *leg, struct chat_frame *frame, const struct buf *payload)
+{
+	if (payload->failed || !chat_frame_read(frame, buf_bytes(payload)))
+		leg_fail(leg, LEG_FAULT, "out of memory");
+	else
+		leg->events.on_frame(leg->arg, leg, frame);
+}
+
+/* The whole answer as the stream that was asked for. Any frame may be the one at which the leg is
+ * cancelled; it rests until the transfer's callback has returned. */
+static void
+leg_show_frames(struct leg *leg)
+{
+	const struct chat_frame *whole = &leg->frame;
+	struct chat_frame frame;
+	struct buf begin, payload;
+
+	chat_frame_init(&frame);
+	buf_init(&begin, LEG_REPLY_MAX_BYTES);
+	buf_init(&payload, 0);
+	chat_convert_begin(whole, &begin);
+	/* What all frames repeat must not make one answer into many. */
+	if (begin.failed || begin.n * (whole->choice_count + 1) > LEG_REPLY_MAX_BYTES)
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
+	for (size_t i = 0; i < whole->choice_count && !leg->ended; i++) {
+		buf_reset(&payload);
+		chat_convert_choice(whole, i, buf_bytes(&begin), &payload);
+		leg_show_frame(leg, &frame, &payload);
+	}
+	if (!leg->ended && whole->usage_counts.known) {
+		buf_reset(&payload);
+		chat_convert_usage(whole, buf_bytes(&begin), &payload);
+		leg_show_frame(leg, &frame, &payload);
+	}
+	buf_fini(&payload);
+	buf_fini(&begin);
+	chat_frame_fini(&frame);
+	if (!leg->ended)
+		leg_done(leg);
+}
+
+static void
+leg_read_whole(struct leg *leg)
 {
 	if (leg->reply.failed)
 		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
@@ -143,30 +221,17 @@ leg_read_reply(struct leg *leg)
 	else if (leg->frame.choice_count == 0)
 		leg_fail(leg, LEG_MALFORMED, "upstream's answer has no choices");
 	else {
-		leg_note_frame(leg);
-		leg_done(leg);
+		leg_note_frame(leg, &leg->frame);
+		if (leg->role == CASCADE_DRAFT && !leg_is_finished(leg))
+			leg_fail(leg, LEG_CUT, "the answer has no finish_reason");
+		else if (leg->stream)
+			leg_show_frames(leg);
+		else
+			leg_done(leg);
 	}
 }
 
-/* Retry-After as seconds from now: a number, or an HTTP date. 0: none, or not readable. */
-static unsigned
-retry_after_s(const char *value)
-{
-	struct tm date = {0};
-	uint64_t seconds;
-	const char *end;
-
-	if (!value)
-		return 0;
-	if (bytes_to_u64(bytes_of(value), 86400, &seconds))
-		return (unsigned)seconds;
-	end = strptime(value, "%a, %d %b %Y %H:%M:%S GMT", &date);
-	if (!end || *end != '\0')
-		return 0;
-	time_t then = timegm(&date), now = (time_t)(clock_wall_ms() / 1000);
-
-	return then > now && then - now <= 86400 ? (unsigned)(then - now) : 0;
-}
+/* ---------------------------------------------------------------- the transfer */
 
 static bool
 is_printable(const char *text)
@@ -192,6 +257,21 @@ leg_keep_headers(struct leg *leg, struct http_fetch *fetch)
 	}
 }
 
+static bool
+leg_is_answered(const struct leg *leg)
+{
+	return leg->status >= 200 && leg->status <= 299;
+}
+
+/* Is the media type that one, whatever its parameters? */
+static bool
+type_is(const char *value, const char *type)
+{
+	size_t n = strlen(type);
+
+	return value && strncasecmp(value, type, n) == 0 && strchr("; \t", value[n]);
+}
+
 static void
 on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 {
@@ -199,18 +279,45 @@ on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 	const char *type = http_fetch_header(fetch, "content-type");
 
 	leg->status = status;
+	leg->failure.advice = failure_advice(http_fetch_header(fetch, "x-should-retry"));
+	leg->failure.retry_after_ms =
+	        failure_retry_after_ms(http_fetch_header(fetch, "retry-after-ms"),
+	                               http_fetch_header(fetch, "retry-after"), clock_wall_ms());
 	if (leg->direct)
 		leg_keep_headers(leg, fetch);
-	if (status < 200 || status > 299) {
-		leg->failure.retry_after_ms =
-		        1000ull * retry_after_s(http_fetch_header(fetch, "retry-after"));
+	if (!leg_is_answered(leg)) {
+		leg->reading = LEG_READING_WHOLE;
 		leg->reply.limit = LEG_ERROR_MAX_BYTES;
+	} else if (type_is(type, "application/json")) {
+		leg->reading = LEG_READING_WHOLE;
+	} else if (type_is(type, "text/event-stream")) {
+		leg_begin_stream(leg);
+	} else if (type_is(type, "text/html")) {
+		leg_fail(leg, LEG_MALFORMED, "upstream answered with a web page");
+	}
+}
+
+/* The reply holds the body so far, of which `piece` is the end; before it there is only space. */
+static void
+leg_guess(struct leg *leg, struct bytes piece)
+{
+	struct buf begun = leg->reply;
+	size_t i = 0;
+
+	while (i < piece.n && strchr(" \t\r\n", piece.p[i]) && piece.p[i])
+		i++;
+	if (i == piece.n)
+		return;
+	leg->guessed = true;
+	if (piece.p[i] == '{') {
+		leg->reading = LEG_READING_WHOLE;
 		return;
 	}
-	leg->reading_stream = leg->stream;
-	if (leg->stream && type &&
-	    (strcasestr(type, "application/json") || strcasestr(type, "text/html")))
-		leg_fail(leg, LEG_MALFORMED, "upstream did not answer with an event stream");
+	buf_init(&leg->reply, LEG_REPLY_MAX_BYTES);
+	leg_begin_stream(leg);
+	if (!leg->ended)
+		leg_read_stream(leg, buf_bytes(&begun));
+	buf_fini(&begun);
 }
 
 static void
@@ -219,13 +326,17 @@ on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
 	struct leg *leg = arg;
 
 	(void)fetch;
-	if (leg->reading_stream) {
+	if (leg->ended)
+		return;
+	if (leg->reading == LEG_READING_STREAM) {
 		leg_read_stream(leg, piece);
 		return;
 	}
 	buf_add_bytes(&leg->reply, piece);
-	if (leg->reply.failed && leg->status >= 200 && leg->status <= 299)
+	if (leg->reply.failed && leg_is_answered(leg))
 		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
+	else if (leg->reading == LEG_READING_UNKNOWN)
+		leg_guess(leg, piece);
 }
 
 static enum leg_failure_kind
@@ -251,14 +362,34 @@ failure_of_result(enum http_fetch_result result)
 static void
 leg_fail_with_timeout(struct leg *leg, enum http_fetch_result result, const char *detail)
 {
-	const char *which = result == HTTP_FETCH_TIMEOUT_CONNECT      ? "connect"
-	                    : result == HTTP_FETCH_TIMEOUT_FIRST_BYTE ? "first byte"
-	                    : result == HTTP_FETCH_TIMEOUT_IDLE       ? "idle"
-	                                                              : "total";
+	static const char *const names[] = {
+	        [LEG_TIMER_CONNECT] = "connect",
+	        [LEG_TIMER_FIRST_BYTE] = "first byte",
+	        [LEG_TIMER_IDLE] = "idle",
+	        [LEG_TIMER_TOTAL] = "total",
+	};
+	enum leg_timer timer = result == HTTP_FETCH_TIMEOUT_CONNECT      ? LEG_TIMER_CONNECT
+	                       : result == HTTP_FETCH_TIMEOUT_FIRST_BYTE ? LEG_TIMER_FIRST_BYTE
+	                       : result == HTTP_FETCH_TIMEOUT_IDLE       ? LEG_TIMER_IDLE
+	                                                                 : LEG_TIMER_TOTAL;
 	char text[sizeof(leg->failure.detail)];
 
-	snprintf(text, sizeof(text), "%s timeout, %s", which, detail);
+	leg->failure.timer = timer;
+	snprintf(text, sizeof(text), "%s timeout, %s", names[timer], detail);
 	leg_fail(leg, LEG_TIMEOUT, text);
+}
+
+/* The whole body was received. */
+static void
+leg_read_rest(struct leg *leg)
+{
+	switch (leg->reading) {
+	case LEG_READING_STREAM: leg_stream_done(leg, false); break;
+	case LEG_READING_WHOLE: leg_read_whole(leg); break;
+	case LEG_READING_UNKNOWN:
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer has no body");
+		break;
+	}
 }
 
 static void
@@ -274,7 +405,7 @@ on_fetch_end(void *arg, struct http_fetch *fetch, enum http_fetch_result result,
 			leg_bury(leg);
 		return;
 	}
-	if (leg->status != 0 && (leg->status < 200 || leg->status > 299)) {
+	if (leg->status != 0 && !leg_is_answered(leg)) {
 		/* The status is the news, even when the body after it was cut. */
 		snprintf(text, sizeof(text), "upstream answered %d", leg->status);
 		leg_fail(leg, LEG_STATUS, text);
@@ -282,14 +413,13 @@ on_fetch_end(void *arg, struct http_fetch *fetch, enum http_fetch_result result,
 		leg_fail_with_timeout(leg, result, detail);
 	} else if (result != HTTP_FETCH_OK) {
 		/* A cut after the last finish_reason has lost nothing. */
-		if (result == HTTP_FETCH_CUT && leg->reading_stream && leg_is_finished(leg))
-			leg_done(leg);
+		if (result == HTTP_FETCH_CUT && leg->reading == LEG_READING_STREAM &&
+		    leg_is_finished(leg))
+			leg_stream_complete(leg);
 		else
 			leg_fail(leg, failure_of_result(result), detail);
-	} else if (leg->reading_stream) {
-		leg_stream_done(leg, false);
 	} else {
-		leg_read_reply(leg);
+		leg_read_rest(leg);
 	}
 }
 
