@@ -1,9 +1,23 @@
-/* What a client is told when a leg's failure is its answer. */
+/* What a leg's failure means: for the next attempt, for the model's health, and for the client when it
+ * is the answer. Pure. */
 #ifndef ROUTE_FAILURE_H
 #define ROUTE_FAILURE_H
 
 #include "route/leg.h"
 #include "wire/api_error.h"
+
+/* What upstream's headers ask for; values NULL: no such header. retry-after-ms counts before Retry-After,
+ * unless it cannot be read: decimals are allowed in both, and a date in the latter. Rounded up, and at
+ * most a day; 0: nothing. */
+uint64_t failure_retry_after_ms(const char *retry_after_ms, const char *retry_after,
+                                uint64_t wall_ms);
+enum leg_advice failure_advice(const char *x_should_retry);
+
+/* What the failure allows, from its kind, timer, status and advice. */
+enum attempt_retry failure_retry(const struct leg_failure *failure);
+
+/* What it says about the model: nothing when it is about the request, or ours. */
+enum health_result failure_health(const struct leg_failure *failure);
 
 /*
  * Fills `error` from a failed leg. When upstream's own body, an error about the request itself (400, 413,

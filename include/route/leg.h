@@ -1,6 +1,10 @@
 /*
  * One upstream attempt: a chat request to one model, from the connection to the last frame. It reads
  * a stream frame by frame, or one whole JSON answer, and tells the exchange what came, or how it failed.
+ * Which of the two the exchange gets is what it asked for, also when upstream answered with the other.
+ *
+ * Its end is what the model's health learns of it: a failure, unless the request is to blame, or we
+ * are; success; and nothing of a leg cancelled before it had said something.
  *
  * Created by the exchange and owned by it until leg_cancel or leg_release. Exactly one of on_done and
  * on_failed is called, unless it was cancelled. Worker's thread.
@@ -18,7 +22,7 @@ struct leg;
 enum leg_failure_kind {
 	LEG_FAILURE_NONE,
 	LEG_UNREACHABLE, /* name, connection or TLS */
-	LEG_TIMEOUT,     /* connect, first byte, idle or total; the detail says which */
+	LEG_TIMEOUT,     /* `timer` says which */
 	LEG_STATUS,      /* an HTTP status other than 2xx */
 	LEG_MALFORMED,   /* not HTTP, not JSON, not a stream of chat frames */
 	LEG_ERROR,       /* an `error` inside a 200 */
@@ -27,10 +31,19 @@ enum leg_failure_kind {
 	LEG_FAULT,       /* ours: no memory, too large */
 };
 
+enum leg_timer {
+	LEG_TIMER_NONE,
+	LEG_TIMER_CONNECT, /* the name, the connection and TLS */
+	LEG_TIMER_FIRST_BYTE,
+	LEG_TIMER_IDLE,
+	LEG_TIMER_TOTAL,
+};
+
 enum leg_advice { LEG_ADVICE_NONE, LEG_ADVICE_RETRY, LEG_ADVICE_NO_RETRY };
 
 struct leg_failure {
 	enum leg_failure_kind kind;
+	enum leg_timer timer;     /* of LEG_TIMEOUT */
 	int status;               /* upstream's; 0: none was received */
 	uint64_t retry_after_ms;  /* upstream's retry-after-ms or Retry-After; 0: none */
 	enum leg_advice advice;   /* upstream's x-should-retry */
@@ -42,7 +55,8 @@ struct leg_failure {
 struct leg_events {
 	/* A readable frame without an error, in order. May cancel the leg. */
 	void (*on_frame)(void *arg, struct leg *leg, const struct chat_frame *frame);
-	/* The answer is complete: after the last frame, or with leg_reply() there. */
+	/* The answer is complete: after the last frame, or with leg_reply() there. A drafter's says
+	 * something. */
 	void (*on_done)(void *arg, struct leg *leg);
 	void (*on_failed)(void *arg, struct leg *leg);
 };
@@ -57,7 +71,8 @@ struct leg_spec {
 	struct permit permit; /* taken over, also on failure; given back when the leg ends */
 };
 
-/* Never calls back before it returns. NULL when it cannot be started; the body is freed then too. */
+/* Never calls back before it returns. NULL when it cannot be started; the body is freed then too, and
+ * the permit given back. */
 struct leg *leg_start(struct service *service, const struct leg_spec *spec,
                       const struct leg_events *events, void *arg);
 

@@ -1,12 +1,134 @@
 #include "route/failure.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <strings.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "wire/json_scan.h"
 #include "wire/redact.h"
 
-enum { FAILURE_EXCERPT_MAX_BYTES = 2048 };
+enum { FAILURE_EXCERPT_MAX_BYTES = 2048, FAILURE_WAIT_MAX_MS = 24 * 60 * 60 * 1000 };
+
+/* Digits, with or without a fraction. */
+static bool
+wait_of_number(const char *value, double unit_ms, uint64_t *wait_ms)
+{
+	double number;
+
+	if (value[strspn(value, "0123456789.")] != '\0')
+		return false;
+	while (value[0] == '0' && value[1] >= '0' && value[1] <= '9')
+		value++;
+	if (!bytes_to_double(bytes_of(value), &number))
+		return false;
+	/* A little less, so that 1.1 s is no more than 1100 ms. */
+	number = ceil(number * unit_ms - 1e-6);
+	*wait_ms = number < FAILURE_WAIT_MAX_MS ? (uint64_t)number : FAILURE_WAIT_MAX_MS;
+	return true;
+}
+
+/* The three spellings of a date that RFC 9110 wants understood. */
+static uint64_t
+wait_of_date(const char *value, uint64_t wall_ms)
+{
+	static const char *const formats[] = {
+	        "%a, %d %b %Y %H:%M:%S GMT",
+	        "%A, %d-%b-%y %H:%M:%S GMT",
+	        "%a %b %e %H:%M:%S %Y",
+	};
+
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		struct tm date = {0};
+		const char *end = strptime(value, formats[i], &date);
+		time_t then;
+
+		if (!end || *end != '\0')
+			continue;
+		then = timegm(&date);
+		if (then <= 0 || (uint64_t)then <= wall_ms / 1000)
+			return 0;
+		if ((uint64_t)then - wall_ms / 1000 > FAILURE_WAIT_MAX_MS / 1000)
+			return FAILURE_WAIT_MAX_MS;
+		return (uint64_t)then * 1000 - wall_ms;
+	}
+	return 0;
+}
+
+uint64_t
+failure_retry_after_ms(const char *retry_after_ms, const char *retry_after, uint64_t wall_ms)
+{
+	uint64_t wait_ms = 0;
+
+	if (retry_after_ms && wait_of_number(retry_after_ms, 1, &wait_ms))
+		return wait_ms;
+	if (!retry_after || wait_of_number(retry_after, 1000, &wait_ms))
+		return wait_ms;
+	wait_ms = wait_of_date(retry_after, wall_ms);
+	return wait_ms < FAILURE_WAIT_MAX_MS ? wait_ms : FAILURE_WAIT_MAX_MS;
+}
+
+enum leg_advice
+failure_advice(const char *x_should_retry)
+{
+	if (x_should_retry && strcasecmp(x_should_retry, "true") == 0)
+		return LEG_ADVICE_RETRY;
+	if (x_should_retry && strcasecmp(x_should_retry, "false") == 0)
+		return LEG_ADVICE_NO_RETRY;
+	return LEG_ADVICE_NONE;
+}
+
+static enum attempt_retry
+retry_of_status(int status)
+{
+	if (status == 400 || status == 413 || status == 422)
+		return ATTEMPT_RETRY_NEVER;
+	if (status == 408 || status == 429 || status >= 500)
+		return ATTEMPT_RETRY_AGAIN;
+	return ATTEMPT_RETRY_ELSEWHERE;
+}
+
+enum attempt_retry
+failure_retry(const struct leg_failure *failure)
+{
+	enum attempt_retry retry = ATTEMPT_RETRY_NEVER;
+
+	switch (failure->kind) {
+	case LEG_UNREACHABLE:
+	case LEG_MALFORMED:
+	case LEG_ERROR:
+	case LEG_CUT:
+	case LEG_EMPTY: retry = ATTEMPT_RETRY_AGAIN; break;
+	case LEG_TIMEOUT:
+		/* Beyond the connection upstream may be at work, and is paid for it. */
+		retry = failure->timer == LEG_TIMER_CONNECT ? ATTEMPT_RETRY_AGAIN
+		                                            : ATTEMPT_RETRY_ELSEWHERE;
+		break;
+	case LEG_STATUS:
+		retry = failure->advice == LEG_ADVICE_RETRY ? ATTEMPT_RETRY_AGAIN
+		                                            : retry_of_status(failure->status);
+		break;
+	case LEG_FAILURE_NONE:
+	case LEG_FAULT: break;
+	}
+	if (retry == ATTEMPT_RETRY_AGAIN && failure->advice == LEG_ADVICE_NO_RETRY)
+		return ATTEMPT_RETRY_ELSEWHERE;
+	return retry;
+}
+
+enum health_result
+failure_health(const struct leg_failure *failure)
+{
+	int status = failure->status;
+
+	if (failure->kind == LEG_FAILURE_NONE || failure->kind == LEG_FAULT)
+		return HEALTH_NEUTRAL;
+	if (failure->kind == LEG_STATUS && status >= 400 && status <= 499 && status != 408 &&
+	    status != 429)
+		return HEALTH_NEUTRAL;
+	return HEALTH_FAILURE;
+}
 
 void
 failure_redact(struct bytes text, const struct config_provider *provider, size_t max,
@@ -69,13 +191,18 @@ failure_of_status(const struct leg_failure *failure, const struct config_model *
 		failure_status_error(failure, 429, "rate_limit_exceeded", model, error);
 		error->retry_after_ms = failure->retry_after_ms;
 		break;
+	case 503:
+	case 529:
+		failure_status_error(failure, 502, "upstream_status", model, error);
+		error->retry_after_ms = failure->retry_after_ms;
+		break;
 	default: failure_status_error(failure, 502, "upstream_status", model, error); break;
 	}
 }
 
-void
-failure_to_error(const struct leg_failure *failure, const struct config_model *model,
-                 struct api_error *error, struct buf *body)
+static void
+failure_fill_error(const struct leg_failure *failure, const struct config_model *model,
+                   struct api_error *error, struct buf *body)
 {
 	switch (failure->kind) {
 	case LEG_STATUS: failure_of_status(failure, model, error, body); return;
@@ -103,4 +230,12 @@ failure_to_error(const struct leg_failure *failure, const struct config_model *m
 	}
 	api_error_set(error, 500, NULL, NULL, "The request could not be carried out: %s.",
 	              failure->detail[0] ? failure->detail : "out of memory");
+}
+
+void
+failure_to_error(const struct leg_failure *failure, const struct config_model *model,
+                 struct api_error *error, struct buf *body)
+{
+	failure_fill_error(failure, model, error, body);
+	error->no_retry = failure->advice == LEG_ADVICE_NO_RETRY;
 }

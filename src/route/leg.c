@@ -1,71 +1,17 @@
 /*
- * A leg reads one upstream response. Until it has ended it reports to the exchange; after that it only
+ * The life of a leg. Until it has ended it reports to the exchange; after that it only
  * waits for the response's last bytes (leg_release), so that the connection stays usable. leg_end is
- * the one way out of the first phase, leg_bury of the second.
+ * the one way out of the first phase, leg_bury of the second. What it reads: leg_read.c.
  */
-#include "route/leg.h"
-
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <strings.h>
-#include <sys/queue.h>
-#include <time.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
 #include "net/timer.h"
 #include "route/failure.h"
-#include "wire/sse_reader.h"
+#include "route/leg_private.h"
 
-enum {
-	LEG_EVENT_MAX_BYTES = 16 * 1024 * 1024, /* one frame */
-	LEG_REPLY_MAX_BYTES = 64 * 1024 * 1024, /* a whole JSON answer */
-	LEG_ERROR_MAX_BYTES = 256 * 1024, /* the body of an error status; the rest is not kept */
-	LEG_LINGER_MS = 1000,             /* for the bytes after [DONE] */
-};
-
-enum { LEG_PASSED_VALUE_MAX = 64 };
-
-/* What passes of a direct call's response head; everything else stays here. */
-static const char *const passed_names[] = {
-        "openai-processing-ms",         "x-ratelimit-limit-requests",
-        "x-ratelimit-limit-tokens",     "x-ratelimit-remaining-requests",
-        "x-ratelimit-remaining-tokens", "x-ratelimit-reset-requests",
-        "x-ratelimit-reset-tokens",
-};
-
-enum { PASSED_COUNT = sizeof(passed_names) / sizeof(passed_names[0]) };
-
-struct leg {
-	struct service *service; /* borrowed */
-	struct plan *plan;       /* owned: one reference, for the target */
-	const struct config_model *model;
-	enum cascade_leg role;
-	struct leg_events events;
-	void *arg;
-	struct http_fetch *fetch; /* NULL once the transfer is over */
-	struct timer *linger;     /* owned; made when needed */
-	struct buf body;          /* what we send; the fetch borrows it */
-
-	bool stream, reading_stream, direct;
-	int status;
-	struct http_header passed[PASSED_COUNT];
-	char passed_values[PASSED_COUNT][LEG_PASSED_VALUE_MAX];
-	size_t passed_count;
-	struct sse_reader reader;
-	struct chat_frame frame;
-	struct buf reply;                              /* a JSON answer, or an error's body */
-	uint64_t choices_seen[2], choices_finished[2]; /* bit sets over the choice index */
-	uint64_t output_frames;
-	struct chat_usage usage;
-
-	bool ended;                /* told to the exchange, or cancelled */
-	bool released;             /* the exchange has let go */
-	LIST_ENTRY(leg) lingerers; /* in service->lingering while the linger timer is there */
-	struct leg_failure failure;
-	uint64_t started_us, ended_us;
-};
+enum { LEG_LINGER_MS = 1000 }; /* for the bytes after [DONE] */
 
 static void
 leg_destroy(void *p)
@@ -75,13 +21,15 @@ leg_destroy(void *p)
 	timer_free(leg->linger);
 	sse_reader_fini(&leg->reader);
 	chat_frame_fini(&leg->frame);
+	if (leg->answer)
+		chat_answer_free(leg->answer);
 	buf_fini(&leg->reply);
 	buf_fini(&leg->body);
 	plan_unref(leg->plan);
 	free(leg);
 }
 
-static void
+void
 leg_bury(struct leg *leg)
 {
 	if (leg->fetch)
@@ -94,9 +42,67 @@ leg_bury(struct leg *leg)
 	worker_bury(leg->service->worker, leg, leg_destroy);
 }
 
-/* The one end of a leg: result is the metric's label. */
+static int
+gauge_of(enum breaker_state state)
+{
+	return state == BREAKER_CLOSED ? 0 : 2;
+}
+
 static void
-leg_end(struct leg *leg, const char *result)
+leg_tell_breaker(struct leg *leg, enum breaker_state state)
+{
+	const char *label = leg->model->label;
+
+	if (state == BREAKER_OPEN)
+		log_event(leg->service->log, LOG_LEVEL_WARN, "breaker_opened",
+		          "model=\"%s\" why=%s status=%d", label,
+		          leg_failure_name(leg->failure.kind), leg->status);
+	else if (state == BREAKER_CLOSED)
+		log_event(leg->service->log, LOG_LEVEL_INFO, "breaker_closed",
+		          "model=\"%s\" why=success", label);
+}
+
+/*
+ * The gauge is the sum of what all workers add to it, so each step must be taken back by another. A
+ * breaker becomes half-open by the clock, which nobody sees: it counts as open until a probe is let
+ * through, and again after a probe that told nothing.
+ */
+static void
+leg_take_permit(struct leg *leg, const struct permit *permit)
+{
+	leg->permit = *permit;
+	if (permit->probe)
+		metric_add(leg->service->shard, METRIC_BREAKER_STATE, leg->model->label, NULL, -1);
+}
+
+static void
+leg_return_permit(struct leg *leg, enum health_result result)
+{
+	static const char *const names[] = {
+	        [HEALTH_SUCCESS] = "success",
+	        [HEALTH_FAILURE] = "failure",
+	        [HEALTH_NEUTRAL] = "ignored",
+	};
+	struct metrics_shard *shard = leg->service->shard;
+	const char *label = leg->model->label;
+	enum breaker_state old, state;
+	bool probe = leg->permit.probe;
+
+	if (!leg->permit.health)
+		return;
+	metric_add(shard, METRIC_BREAKER_RESULTS, label, names[result], 1);
+	if (probe)
+		metric_add(shard, METRIC_BREAKER_STATE, label, NULL, 1);
+	if (!permit_return(&leg->permit, result, worker_now_us(leg->service->worker) / 1000, &old,
+	                   &state))
+		return;
+	metric_add(shard, METRIC_BREAKER_STATE, label, NULL, gauge_of(state) - gauge_of(old));
+	leg_tell_breaker(leg, state);
+}
+
+/* The one end of a leg: result is the metric's label, health what is learnt of the model. */
+static void
+leg_end(struct leg *leg, const char *result, enum health_result health)
 {
 	struct metrics_shard *shard = leg->service->shard;
 
@@ -107,18 +113,21 @@ leg_end(struct leg *leg, const char *result)
 	metric_observe(shard, METRIC_UPSTREAM_LATENCY,
 	               leg->role == CASCADE_DRAFT ? "drafter" : "heavyweight", NULL,
 	               (double)(leg->ended_us - leg->started_us) / 1e6);
+	leg_return_permit(leg, health);
 }
 
-static void
+void
 leg_fail(struct leg *leg, enum leg_failure_kind kind, const char *detail)
 {
 	struct http_fetch *fetch = leg->fetch;
+	struct leg_failure *failure = &leg->failure;
 
-	leg->failure.kind = kind;
-	leg->failure.status = leg->status;
-	leg->failure.body = buf_bytes(&leg->reply);
-	snprintf(leg->failure.detail, sizeof(leg->failure.detail), "%s", detail);
-	leg_end(leg, leg_failure_name(kind));
+	failure->kind = kind;
+	failure->status = leg->status;
+	failure->retry = failure_retry(failure);
+	failure->body = buf_bytes(&leg->reply);
+	snprintf(failure->detail, sizeof(failure->detail), "%s", detail);
+	leg_end(leg, leg_failure_name(kind), failure_health(failure));
 	/* Whatever else comes is not wanted: no token is paid for that nobody reads. */
 	leg->fetch = NULL;
 	if (fetch)
@@ -126,285 +135,16 @@ leg_fail(struct leg *leg, enum leg_failure_kind kind, const char *detail)
 	leg->events.on_failed(leg->arg, leg);
 }
 
-static void
+void
 leg_done(struct leg *leg)
 {
-	leg_end(leg, "ok");
+	if (leg->role == CASCADE_DRAFT && leg->output_frames == 0) {
+		leg_fail(leg, LEG_EMPTY, "the drafter's answer is empty");
+		return;
+	}
+	leg_end(leg, "ok", HEALTH_SUCCESS);
 	leg->events.on_done(leg->arg, leg);
 }
-
-/* Has every choice that was begun told why it ended? */
-static bool
-leg_is_finished(const struct leg *leg)
-{
-	return (leg->choices_seen[0] | leg->choices_seen[1]) != 0 &&
-	       leg->choices_seen[0] == leg->choices_finished[0] &&
-	       leg->choices_seen[1] == leg->choices_finished[1];
-}
-
-static void
-leg_note_frame(struct leg *leg)
-{
-	const struct chat_frame *frame = &leg->frame;
-	bool output = false;
-
-	for (size_t i = 0; i < frame->choice_count; i++) {
-		const struct chat_choice *choice = &frame->choices[i];
-		uint64_t bit = UINT64_C(1) << (choice->index & 63);
-		size_t word = choice->index / 64 & 1;
-
-		leg->choices_seen[word] |= bit;
-		if (choice->finish_reason.kind == JSON_KIND_STRING)
-			leg->choices_finished[word] |= bit;
-		output |= choice->has_output;
-	}
-	leg->output_frames += output;
-	if (frame->usage_counts.known)
-		leg->usage = frame->usage_counts;
-}
-
-/* The `message` of an error object, or a general word, without secrets. */
-static void
-leg_fail_with_error(struct leg *leg, struct json_value error)
-{
-	struct buf text, shown;
-	struct json_scan scan;
-	struct json_member member;
-	struct json_value message = {0}, value;
-
-	buf_init(&text, 0);
-	buf_init(&shown, 0);
-	json_scan_init(&scan, (struct bytes){error.p, error.n});
-	if (json_enter(&scan, JSON_KIND_OBJECT)) {
-		while (json_next_member(&scan, &member)) {
-			if (!json_take(&scan, &value))
-				break;
-			if (json_key_is(member.key, "message"))
-				message = value;
-		}
-	} else {
-		message = error;
-	}
-	buf_add_text(&text, "upstream sent an error in its answer");
-	if (message.kind == JSON_KIND_STRING) {
-		buf_add_text(&text, ": ");
-		json_string_decode(message, &text);
-	}
-	failure_redact(buf_bytes(&text), leg->model->provider, sizeof(leg->failure.detail) - 1,
-	               &shown);
-	buf_add(&shown, "", 1);
-	leg_fail(leg, LEG_ERROR, shown.failed ? "upstream sent an error in its answer" : shown.p);
-	buf_fini(&text);
-	buf_fini(&shown);
-}
-
-static void
-leg_stream_done(struct leg *leg, bool marked)
-{
-	if (leg_is_finished(leg) || (marked && leg->role == CASCADE_HEAVY && leg->choices_seen[0]))
-		leg_done(leg);
-	else if (marked)
-		leg_fail(leg, LEG_CUT, "the stream's [DONE] came before a finish_reason");
-	else
-		leg_fail(leg, LEG_CUT, "the stream ended before its finish_reason");
-}
-
-static void
-leg_read_event(struct leg *leg, const struct sse_event *event)
-{
-	if (bytes_is(event->data, "[DONE]")) {
-		leg_stream_done(leg, true);
-		return;
-	}
-	if (!chat_frame_read(&leg->frame, event->data)) {
-		leg_fail(leg, LEG_MALFORMED,
-		         "upstream sent a frame that is not a chat completion chunk");
-		return;
-	}
-	if (leg->frame.error.kind > JSON_KIND_NULL) {
-		leg_fail_with_error(leg, leg->frame.error);
-		return;
-	}
-	leg_note_frame(leg);
-	leg->events.on_frame(leg->arg, leg, &leg->frame);
-}
-
-static void
-leg_read_stream(struct leg *leg, struct bytes piece)
-{
-	struct sse_event event;
-
-	sse_reader_feed(&leg->reader, piece);
-	/* What follows the end of an answer is of no interest, but it must be read off. */
-	while (!leg->ended && sse_reader_next(&leg->reader, &event))
-		leg_read_event(leg, &event);
-	if (!leg->ended && leg->reader.failed)
-		leg_fail(leg, LEG_MALFORMED, "upstream sent a frame that is too large");
-}
-
-static void
-leg_read_reply(struct leg *leg)
-{
-	if (leg->reply.failed)
-		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
-	else if (!chat_frame_read(&leg->frame, buf_bytes(&leg->reply)))
-		leg_fail(leg, LEG_MALFORMED, "upstream's answer is not a chat completion in JSON");
-	else if (leg->frame.error.kind > JSON_KIND_NULL)
-		leg_fail_with_error(leg, leg->frame.error);
-	else if (leg->frame.choice_count == 0)
-		leg_fail(leg, LEG_MALFORMED, "upstream's answer has no choices");
-	else {
-		leg_note_frame(leg);
-		leg_done(leg);
-	}
-}
-
-/* Retry-After as seconds from now: a number, or an HTTP date. 0: none, or not readable. */
-static unsigned
-retry_after_s(const char *value)
-{
-	struct tm date = {0};
-	uint64_t seconds;
-	const char *end;
-
-	if (!value)
-		return 0;
-	if (bytes_to_u64(bytes_of(value), 86400, &seconds))
-		return (unsigned)seconds;
-	end = strptime(value, "%a, %d %b %Y %H:%M:%S GMT", &date);
-	if (!end || *end != '\0')
-		return 0;
-	time_t then = timegm(&date), now = (time_t)(clock_wall_ms() / 1000);
-
-	return then > now && then - now <= 86400 ? (unsigned)(then - now) : 0;
-}
-
-static bool
-is_printable(const char *text)
-{
-	for (; *text; text++) {
-		if ((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7E)
-			return false;
-	}
-	return true;
-}
-
-static void
-leg_keep_headers(struct leg *leg, struct http_fetch *fetch)
-{
-	for (size_t i = 0; i < PASSED_COUNT; i++) {
-		const char *value = http_fetch_header(fetch, passed_names[i]);
-		char *copy = leg->passed_values[leg->passed_count];
-
-		if (!value || strlen(value) >= LEG_PASSED_VALUE_MAX || !is_printable(value))
-			continue;
-		memcpy(copy, value, strlen(value) + 1);
-		leg->passed[leg->passed_count++] = (struct http_header){passed_names[i], copy};
-	}
-}
-
-static void
-on_fetch_head(void *arg, struct http_fetch *fetch, int status)
-{
-	struct leg *leg = arg;
-	const char *type = http_fetch_header(fetch, "content-type");
-
-	leg->status = status;
-	if (leg->direct)
-		leg_keep_headers(leg, fetch);
-	if (status < 200 || status > 299) {
-		leg->failure.retry_after_ms =
-		        1000ull * retry_after_s(http_fetch_header(fetch, "retry-after"));
-		leg->reply.limit = LEG_ERROR_MAX_BYTES;
-		return;
-	}
-	leg->reading_stream = leg->stream;
-	if (leg->stream && type &&
-	    (strcasestr(type, "application/json") || strcasestr(type, "text/html")))
-		leg_fail(leg, LEG_MALFORMED, "upstream did not answer with an event stream");
-}
-
-static void
-on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
-{
-	struct leg *leg = arg;
-
-	(void)fetch;
-	if (leg->reading_stream) {
-		leg_read_stream(leg, piece);
-		return;
-	}
-	buf_add_bytes(&leg->reply, piece);
-	if (leg->reply.failed && leg->status >= 200 && leg->status <= 299)
-		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
-}
-
-static enum leg_failure_kind
-failure_of_result(enum http_fetch_result result)
-{
-	switch (result) {
-	case HTTP_FETCH_DNS:
-	case HTTP_FETCH_CONNECT:
-	case HTTP_FETCH_TLS: return LEG_UNREACHABLE;
-	case HTTP_FETCH_TIMEOUT_CONNECT:
-	case HTTP_FETCH_TIMEOUT_FIRST_BYTE:
-	case HTTP_FETCH_TIMEOUT_IDLE:
-	case HTTP_FETCH_TIMEOUT_TOTAL: return LEG_TIMEOUT;
-	case HTTP_FETCH_OK:
-	case HTTP_FETCH_CUT: return LEG_CUT;
-	case HTTP_FETCH_PROTOCOL: return LEG_MALFORMED;
-	case HTTP_FETCH_FAULT: break;
-	}
-	return LEG_FAULT;
-}
-
-/* Says which of the four timers it was. */
-static void
-leg_fail_with_timeout(struct leg *leg, enum http_fetch_result result, const char *detail)
-{
-	const char *which = result == HTTP_FETCH_TIMEOUT_CONNECT      ? "connect"
-	                    : result == HTTP_FETCH_TIMEOUT_FIRST_BYTE ? "first byte"
-	                    : result == HTTP_FETCH_TIMEOUT_IDLE       ? "idle"
-	                                                              : "total";
-	char text[sizeof(leg->failure.detail)];
-
-	snprintf(text, sizeof(text), "%s timeout, %s", which, detail);
-	leg_fail(leg, LEG_TIMEOUT, text);
-}
-
-static void
-on_fetch_end(void *arg, struct http_fetch *fetch, enum http_fetch_result result, const char *detail)
-{
-	struct leg *leg = arg;
-	char text[64];
-
-	(void)fetch;
-	leg->fetch = NULL;
-	if (leg->ended) {
-		if (leg->released)
-			leg_bury(leg);
-		return;
-	}
-	if (leg->status != 0 && (leg->status < 200 || leg->status > 299)) {
-		/* The status is the news, even when the body after it was cut. */
-		snprintf(text, sizeof(text), "upstream answered %d", leg->status);
-		leg_fail(leg, LEG_STATUS, text);
-	} else if (http_fetch_result_is_timeout(result)) {
-		leg_fail_with_timeout(leg, result, detail);
-	} else if (result != HTTP_FETCH_OK) {
-		/* A cut after the last finish_reason has lost nothing. */
-		if (result == HTTP_FETCH_CUT && leg->reading_stream && leg_is_finished(leg))
-			leg_done(leg);
-		else
-			leg_fail(leg, failure_of_result(result), detail);
-	} else if (leg->reading_stream) {
-		leg_stream_done(leg, false);
-	} else {
-		leg_read_reply(leg);
-	}
-}
-
-static const struct http_fetch_events fetch_events = {on_fetch_head, on_fetch_data, on_fetch_end};
 
 struct leg *
 leg_start(struct service *service, const struct leg_spec *spec, const struct leg_events *events,
@@ -434,9 +174,11 @@ leg_start(struct service *service, const struct leg_spec *spec, const struct leg
 	chat_frame_init(&leg->frame);
 	buf_init(&leg->reply, LEG_REPLY_MAX_BYTES);
 	leg->started_us = worker_now_us(service->worker);
+	leg_take_permit(leg, &spec->permit);
 	fetch.body = buf_bytes(&leg->body);
-	leg->fetch = http_fetch_start(service->client, &fetch, &fetch_events, leg);
+	leg->fetch = http_fetch_start(service->client, &fetch, &leg_fetch_events, leg);
 	if (!leg->fetch) {
+		leg_return_permit(leg, HEALTH_NEUTRAL);
 		leg_destroy(leg);
 		return NULL;
 	}
@@ -448,7 +190,7 @@ void
 leg_cancel(struct leg *leg, const char *reason)
 {
 	if (!leg->ended)
-		leg_end(leg, reason);
+		leg_end(leg, reason, leg->output_frames > 0 ? HEALTH_SUCCESS : HEALTH_NEUTRAL);
 	leg_bury(leg);
 }
 

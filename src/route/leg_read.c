@@ -1,0 +1,426 @@
+/*
+ * Reading one upstream response: a stream frame by frame, or one whole JSON answer, and what was asked
+ * for out of the other: a document is shown as frames, a stream is assembled. The Content-Type tells
+ * which it is, else the first byte.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "route/failure.h"
+#include "route/leg_private.h"
+#include "wire/chat_convert.h"
+
+enum { LEG_ERROR_MAX_BYTES = 256 * 1024 }; /* the body of an error status; the rest is not kept */
+
+/* What passes of a direct call's response head; everything else stays here. */
+static const char *const passed_names[] = {
+        "openai-processing-ms",         "x-ratelimit-limit-requests",
+        "x-ratelimit-limit-tokens",     "x-ratelimit-remaining-requests",
+        "x-ratelimit-remaining-tokens", "x-ratelimit-reset-requests",
+        "x-ratelimit-reset-tokens",
+};
+
+_Static_assert(sizeof(passed_names) / sizeof(passed_names[0]) == LEG_PASSED_MAX, "headers");
+
+/* Has every choice that was begun told why it ended? */
+static bool
+leg_is_finished(const struct leg *leg)
+{
+	return (leg->choices_seen[0] | leg->choices_seen[1]) != 0 &&
+	       leg->choices_seen[0] == leg->choices_finished[0] &&
+	       leg->choices_seen[1] == leg->choices_finished[1];
+}
+
+static void
+leg_note_frame(struct leg *leg, const struct chat_frame *frame)
+{
+	bool output = false;
+
+	for (size_t i = 0; i < frame->choice_count; i++) {
+		const struct chat_choice *choice = &frame->choices[i];
+		uint64_t bit = UINT64_C(1) << (choice->index & 63);
+		size_t word = choice->index / 64 & 1;
+
+		leg->choices_seen[word] |= bit;
+		if (choice->finish_reason.kind == JSON_KIND_STRING)
+			leg->choices_finished[word] |= bit;
+		output |= choice->has_output;
+	}
+	leg->output_frames += output;
+	if (frame->usage_counts.known)
+		leg->usage = frame->usage_counts;
+}
+
+/* The `message` of an error object, or a general word, without secrets. */
+static void
+leg_fail_with_error(struct leg *leg, struct json_value error)
+{
+	struct buf text, shown;
+	struct json_scan scan;
+	struct json_member member;
+	struct json_value message = {0}, value;
+
+	buf_init(&text, 0);
+	buf_init(&shown, 0);
+	json_scan_init(&scan, (struct bytes){error.p, error.n});
+	if (json_enter(&scan, JSON_KIND_OBJECT)) {
+		while (json_next_member(&scan, &member)) {
+			if (!json_take(&scan, &value))
+				break;
+			if (json_key_is(member.key, "message"))
+				message = value;
+		}
+	} else {
+		message = error;
+	}
+	buf_add_text(&text, "upstream sent an error in its answer");
+	if (message.kind == JSON_KIND_STRING) {
+		buf_add_text(&text, ": ");
+		json_string_decode(message, &text);
+	}
+	failure_redact(buf_bytes(&text), leg->model->provider, sizeof(leg->failure.detail) - 1,
+	               &shown);
+	buf_add(&shown, "", 1);
+	leg_fail(leg, LEG_ERROR, shown.failed ? "upstream sent an error in its answer" : shown.p);
+	buf_fini(&text);
+	buf_fini(&shown);
+}
+
+/* ---------------------------------------------------------------- a stream */
+
+static void
+leg_begin_stream(struct leg *leg)
+{
+	leg->reading = LEG_READING_STREAM;
+	if (leg->stream)
+		return;
+	leg->answer = chat_answer_new(LEG_REPLY_MAX_BYTES, true, CHAT_TOP_LOGPROBS_MAX);
+	if (!leg->answer)
+		leg_fail(leg, LEG_FAULT, "out of memory");
+}
+
+static void
+leg_stream_complete(struct leg *leg)
+{
+	if (leg->answer)
+		chat_answer_write(leg->answer, &leg->reply);
+	if (leg->reply.failed)
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
+	else
+		leg_done(leg);
+}
+
+static void
+leg_stream_done(struct leg *leg, bool marked)
+{
+	bool begun = (leg->choices_seen[0] | leg->choices_seen[1]) != 0;
+
+	if (leg_is_finished(leg) || (marked && leg->role == CASCADE_HEAVY && leg->choices_seen[0]))
+		leg_stream_complete(leg);
+	else if (marked)
+		leg_fail(leg, LEG_CUT, "the stream's [DONE] came before a finish_reason");
+	else if (leg->guessed && !begun)
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer is neither JSON nor a stream");
+	else
+		leg_fail(leg, LEG_CUT, "the stream ended before its finish_reason");
+}
+
+static void
+leg_read_event(struct leg *leg, const struct sse_event *event)
+{
+	if (bytes_is(event->data, "[DONE]")) {
+		leg_stream_done(leg, true);
+		return;
+	}
+	if (!chat_frame_read(&leg->frame, event->data)) {
+		leg_fail(leg, LEG_MALFORMED,
+		         "upstream sent a frame that is not a chat completion chunk");
+		return;
+	}
+	if (leg->frame.error.kind > JSON_KIND_NULL) {
+		leg_fail_with_error(leg, leg->frame.error);
+		return;
+	}
+	leg_note_frame(leg, &leg->frame);
+	if (!leg->answer)
+		leg->events.on_frame(leg->arg, leg, &leg->frame);
+	else if (!chat_answer_add(leg->answer, &leg->frame))
+		leg_fail(leg, LEG_MALFORMED,
+		         "upstream's frames do not fit together, or are too many");
+}
+
+static void
+leg_read_stream(struct leg *leg, struct bytes piece)
+{
+	struct sse_event event;
+
+	sse_reader_feed(&leg->reader, piece);
+	/* What follows the end of an answer is of no interest, but it must be read off. */
+	while (!leg->ended && sse_reader_next(&leg->reader, &event))
+		leg_read_event(leg, &event);
+	if (!leg->ended && leg->reader.failed)
+		leg_fail(leg, LEG_MALFORMED, "upstream sent a frame that is too large");
+}
+
+/* ---------------------------------------------------------------- one document */
+
+/* Shows the exchange one frame made out of the document. */
+static void
+leg_show_frame(struct leg *leg, struct chat_frame *frame, const struct buf *payload)
+{
+	if (payload->failed || !chat_frame_read(frame, buf_bytes(payload)))
+		leg_fail(leg, LEG_FAULT, "out of memory");
+	else
+		leg->events.on_frame(leg->arg, leg, frame);
+}
+
+/* The whole answer as the stream that was asked for. Any frame may be the one at which the leg is
+ * cancelled; it rests until the transfer's callback has returned. */
+static void
+leg_show_frames(struct leg *leg)
+{
+	const struct chat_frame *whole = &leg->frame;
+	struct chat_frame frame;
+	struct buf begin, payload;
+
+	chat_frame_init(&frame);
+	buf_init(&begin, LEG_REPLY_MAX_BYTES);
+	buf_init(&payload, 0);
+	chat_convert_begin(whole, &begin);
+	/* What all frames repeat must not make one answer into many. */
+	if (begin.failed || begin.n * (whole->choice_count + 1) > LEG_REPLY_MAX_BYTES)
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
+	for (size_t i = 0; i < whole->choice_count && !leg->ended; i++) {
+		buf_reset(&payload);
+		chat_convert_choice(whole, i, buf_bytes(&begin), &payload);
+		leg_show_frame(leg, &frame, &payload);
+	}
+	if (!leg->ended && whole->usage_counts.known) {
+		buf_reset(&payload);
+		chat_convert_usage(whole, buf_bytes(&begin), &payload);
+		leg_show_frame(leg, &frame, &payload);
+	}
+	buf_fini(&payload);
+	buf_fini(&begin);
+	chat_frame_fini(&frame);
+	if (!leg->ended)
+		leg_done(leg);
+}
+
+static void
+leg_read_whole(struct leg *leg)
+{
+	if (leg->reply.failed)
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
+	else if (!chat_frame_read(&leg->frame, buf_bytes(&leg->reply)))
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer is not a chat completion in JSON");
+	else if (leg->frame.error.kind > JSON_KIND_NULL)
+		leg_fail_with_error(leg, leg->frame.error);
+	else if (leg->frame.choice_count == 0)
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer has no choices");
+	else {
+		leg_note_frame(leg, &leg->frame);
+		if (leg->role == CASCADE_DRAFT && !leg_is_finished(leg))
+			leg_fail(leg, LEG_CUT, "the answer has no finish_reason");
+		else if (leg->stream)
+			leg_show_frames(leg);
+		else
+			leg_done(leg);
+	}
+}
+
+/* ---------------------------------------------------------------- the transfer */
+
+static bool
+is_printable(const char *text)
+{
+	for (; *text; text++) {
+		if ((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7E)
+			return false;
+	}
+	return true;
+}
+
+static void
+leg_keep_headers(struct leg *leg, struct http_fetch *fetch)
+{
+	for (size_t i = 0; i < LEG_PASSED_MAX; i++) {
+		const char *value = http_fetch_header(fetch, passed_names[i]);
+		char *copy = leg->passed_values[leg->passed_count];
+
+		if (!value || strlen(value) >= LEG_PASSED_VALUE_MAX || !is_printable(value))
+			continue;
+		memcpy(copy, value, strlen(value) + 1);
+		leg->passed[leg->passed_count++] = (struct http_header){passed_names[i], copy};
+	}
+}
+
+static bool
+leg_is_answered(const struct leg *leg)
+{
+	return leg->status >= 200 && leg->status <= 299;
+}
+
+/* Is the media type that one, whatever its parameters? */
+static bool
+type_is(const char *value, const char *type)
+{
+	size_t n = strlen(type);
+
+	return value && strncasecmp(value, type, n) == 0 && strchr("; \t", value[n]);
+}
+
+static void
+on_fetch_head(void *arg, struct http_fetch *fetch, int status)
+{
+	struct leg *leg = arg;
+	const char *type = http_fetch_header(fetch, "content-type");
+
+	leg->status = status;
+	leg->failure.advice = failure_advice(http_fetch_header(fetch, "x-should-retry"));
+	leg->failure.retry_after_ms =
+	        failure_retry_after_ms(http_fetch_header(fetch, "retry-after-ms"),
+	                               http_fetch_header(fetch, "retry-after"), clock_wall_ms());
+	if (leg->direct)
+		leg_keep_headers(leg, fetch);
+	if (!leg_is_answered(leg)) {
+		leg->reading = LEG_READING_WHOLE;
+		leg->reply.limit = LEG_ERROR_MAX_BYTES;
+	} else if (type_is(type, "application/json")) {
+		leg->reading = LEG_READING_WHOLE;
+	} else if (type_is(type, "text/event-stream")) {
+		leg_begin_stream(leg);
+	} else if (type_is(type, "text/html")) {
+		leg_fail(leg, LEG_MALFORMED, "upstream answered with a web page");
+	}
+}
+
+/* The reply holds the body so far, of which `piece` is the end; before it there is only space. */
+static void
+leg_guess(struct leg *leg, struct bytes piece)
+{
+	struct buf begun = leg->reply;
+	size_t i = 0;
+
+	while (i < piece.n && strchr(" \t\r\n", piece.p[i]) && piece.p[i])
+		i++;
+	if (i == piece.n)
+		return;
+	leg->guessed = true;
+	if (piece.p[i] == '{') {
+		leg->reading = LEG_READING_WHOLE;
+		return;
+	}
+	buf_init(&leg->reply, LEG_REPLY_MAX_BYTES);
+	leg_begin_stream(leg);
+	if (!leg->ended)
+		leg_read_stream(leg, buf_bytes(&begun));
+	buf_fini(&begun);
+}
+
+static void
+on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
+{
+	struct leg *leg = arg;
+
+	(void)fetch;
+	if (leg->ended)
+		return;
+	if (leg->reading == LEG_READING_STREAM) {
+		leg_read_stream(leg, piece);
+		return;
+	}
+	buf_add_bytes(&leg->reply, piece);
+	if (leg->reply.failed && leg_is_answered(leg))
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
+	else if (leg->reading == LEG_READING_UNKNOWN)
+		leg_guess(leg, piece);
+}
+
+static enum leg_failure_kind
+failure_of_result(enum http_fetch_result result)
+{
+	switch (result) {
+	case HTTP_FETCH_DNS:
+	case HTTP_FETCH_CONNECT:
+	case HTTP_FETCH_TLS: return LEG_UNREACHABLE;
+	case HTTP_FETCH_TIMEOUT_CONNECT:
+	case HTTP_FETCH_TIMEOUT_FIRST_BYTE:
+	case HTTP_FETCH_TIMEOUT_IDLE:
+	case HTTP_FETCH_TIMEOUT_TOTAL: return LEG_TIMEOUT;
+	case HTTP_FETCH_OK:
+	case HTTP_FETCH_CUT: return LEG_CUT;
+	case HTTP_FETCH_PROTOCOL: return LEG_MALFORMED;
+	case HTTP_FETCH_FAULT: break;
+	}
+	return LEG_FAULT;
+}
+
+/* Says which of the four timers it was. */
+static void
+leg_fail_with_timeout(struct leg *leg, enum http_fetch_result result, const char *detail)
+{
+	static const char *const names[] = {
+	        [LEG_TIMER_CONNECT] = "connect",
+	        [LEG_TIMER_FIRST_BYTE] = "first byte",
+	        [LEG_TIMER_IDLE] = "idle",
+	        [LEG_TIMER_TOTAL] = "total",
+	};
+	enum leg_timer timer = result == HTTP_FETCH_TIMEOUT_CONNECT      ? LEG_TIMER_CONNECT
+	                       : result == HTTP_FETCH_TIMEOUT_FIRST_BYTE ? LEG_TIMER_FIRST_BYTE
+	                       : result == HTTP_FETCH_TIMEOUT_IDLE       ? LEG_TIMER_IDLE
+	                                                                 : LEG_TIMER_TOTAL;
+	char text[sizeof(leg->failure.detail)];
+
+	leg->failure.timer = timer;
+	snprintf(text, sizeof(text), "%s timeout, %s", names[timer], detail);
+	leg_fail(leg, LEG_TIMEOUT, text);
+}
+
+/* The whole body was received. */
+static void
+leg_read_rest(struct leg *leg)
+{
+	switch (leg->reading) {
+	case LEG_READING_STREAM: leg_stream_done(leg, false); break;
+	case LEG_READING_WHOLE: leg_read_whole(leg); break;
+	case LEG_READING_UNKNOWN:
+		leg_fail(leg, LEG_MALFORMED, "upstream's answer has no body");
+		break;
+	}
+}
+
+static void
+on_fetch_end(void *arg, struct http_fetch *fetch, enum http_fetch_result result, const char *detail)
+{
+	struct leg *leg = arg;
+	char text[64];
+
+	(void)fetch;
+	leg->fetch = NULL;
+	if (leg->ended) {
+		if (leg->released)
+			leg_bury(leg);
+		return;
+	}
+	if (leg->status != 0 && !leg_is_answered(leg)) {
+		/* The status is the news, even when the body after it was cut. */
+		snprintf(text, sizeof(text), "upstream answered %d", leg->status);
+		leg_fail(leg, LEG_STATUS, text);
+	} else if (http_fetch_result_is_timeout(result)) {
+		leg_fail_with_timeout(leg, result, detail);
+	} else if (result != HTTP_FETCH_OK) {
+		/* A cut after the last finish_reason has lost nothing. */
+		if (result == HTTP_FETCH_CUT && leg->reading == LEG_READING_STREAM &&
+		    leg_is_finished(leg))
+			leg_stream_complete(leg);
+		else
+			leg_fail(leg, failure_of_result(result), detail);
+	} else {
+		leg_read_rest(leg);
+	}
+}
+
+const struct http_fetch_events leg_fetch_events = {on_fetch_head, on_fetch_data, on_fetch_end};
