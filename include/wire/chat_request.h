@@ -25,6 +25,10 @@ enum chat_member {
 	CHAT_PROJECT_ID,
 	CHAT_FALLBACKS,
 	CHAT_REASONING_EFFORT,
+	CHAT_MAX_TOKENS, /* this and the next three: replaced to go on with a partial answer */
+	CHAT_MAX_COMPLETION_TOKENS,
+	CHAT_ADD_GENERATION_PROMPT,
+	CHAT_CONTINUE_FINAL_MESSAGE,
 	CHAT_MEMBER_COUNT,
 };
 
@@ -55,14 +59,18 @@ struct chat_request {
  * twice is an error too, for the upstream might read the other one. */
 bool chat_request_read(struct chat_request *request, struct bytes body, struct api_error *error);
 
-/* How an upstream is told to go on with a partial assistant turn. */
+/*
+ * How an upstream is told to go on with a partial assistant turn. Whether what it says then begins with
+ * something that was there already is wire/overlap.h's to find.
+ */
 enum chat_prefill {
 	CHAT_PREFILL_NONE,  /* it cannot be: an instruction follows the partial turn */
 	CHAT_PREFILL_PLAIN, /* a last message of role assistant is continued */
 	CHAT_PREFILL_VLLM, /* the same, with add_generation_prompt false, continue_final_message true */
-	CHAT_PREFILL_DEEPSEEK, /* the same, with prefix: true in the message */
-	CHAT_PREFILL_MISTRAL,  /* as deepseek; the answer repeats the partial turn */
-	CHAT_PREFILL_ANTHROPIC, /* as plain; white space at the end of the partial turn is not sent */
+	CHAT_PREFILL_DEEPSEEK, /* the same, with prefix: true in the message; a URL of its own, /beta */
+	CHAT_PREFILL_MISTRAL, /* as deepseek; the answer repeats the partial turn */
+	CHAT_PREFILL_ANTHROPIC, /* as plain; a partial turn that ends in white space would be refused, so
+	                         * that is not sent */
 };
 
 struct chat_rewrite {
@@ -70,8 +78,9 @@ struct chat_rewrite {
 	bool draft;            /* also set stream, logprobs, top_logprobs and stream_options */
 	unsigned top_logprobs; /* for a draft */
 	bool stream_usage;     /* for a draft: ask for the usage frame */
-	/* To go on with a partial answer; a partial.p of NULL: none. Its tokens are taken off max_tokens and
-	 * max_completion_tokens, of which at least 1 is left. */
+	/* To go on with a partial answer: it is added to `messages`, and its tokens are taken off max_tokens
+	 * and max_completion_tokens, of which at least 1 is left. A partial.p of NULL: none, and so is one
+	 * that holds nothing that could be sent. */
 	enum chat_prefill prefill;
 	struct bytes partial; /* text, not JSON */
 	uint64_t partial_tokens;

@@ -10,6 +10,7 @@
 
 #include "wire/chat_frame.h"
 #include "wire/chat_messages.h"
+#include "wire/overlap.h"
 #include "wire/param_check.h"
 
 struct reader {
@@ -144,6 +145,16 @@ read_audio(struct reader *r, const struct rule *rule, struct json_value value)
 	return true;
 }
 
+/* The upstream's to judge. */
+static bool
+read_any(struct reader *r, const struct rule *rule, struct json_value value)
+{
+	(void)r;
+	(void)rule;
+	(void)value;
+	return true;
+}
+
 static bool
 read_request_id(struct reader *r, const struct rule *rule, struct json_value value)
 {
@@ -217,14 +228,16 @@ static const struct rule rules[] = {
         {"top_p", read_decimal, 0, 1, CHAT_MEMBER_COUNT},
         {"presence_penalty", read_decimal, -2, 2, CHAT_MEMBER_COUNT},
         {"frequency_penalty", read_decimal, -2, 2, CHAT_MEMBER_COUNT},
-        {"max_tokens", read_count, 1, 0, CHAT_MEMBER_COUNT},
-        {"max_completion_tokens", read_count, 1, 0, CHAT_MEMBER_COUNT},
+        {"max_tokens", read_count, 1, 0, CHAT_MAX_TOKENS},
+        {"max_completion_tokens", read_count, 1, 0, CHAT_MAX_COMPLETION_TOKENS},
         {"seed", read_seed, 0, 0, CHAT_MEMBER_COUNT},
         {"stop", read_stop, 0, 0, CHAT_MEMBER_COUNT},
         {"tools", read_tools, 0, 0, CHAT_MEMBER_COUNT},
         {"functions", read_tools, 0, 0, CHAT_MEMBER_COUNT},
         {"modalities", read_modalities, 0, 0, CHAT_MEMBER_COUNT},
         {"audio", read_audio, 0, 0, CHAT_MEMBER_COUNT},
+        {"add_generation_prompt", read_any, 0, 0, CHAT_ADD_GENERATION_PROMPT},
+        {"continue_final_message", read_any, 0, 0, CHAT_CONTINUE_FINAL_MESSAGE},
 };
 
 enum { RULE_COUNT = sizeof(rules) / sizeof(rules[0]) };
@@ -323,6 +336,23 @@ chat_request_read(struct chat_request *request, struct bytes body, struct api_er
 	return check_together(request, error);
 }
 
+/* The changes of one rewrite. */
+struct writer {
+	const struct chat_request *request;
+	const struct chat_rewrite *rewrite;
+	struct json_change changes[JSON_CHANGES_MAX];
+	size_t count;
+	struct buf model, options, messages; /* owned; texts of changes */
+	char top_logprobs[24], max_tokens[24], max_completion_tokens[24];
+	struct json_slot messages_end;
+};
+
+static void
+change_add(struct writer *w, const char *key, enum chat_member member, struct bytes text)
+{
+	w->changes[w->count++] = (struct json_change){key, &w->request->slots[member], text};
+}
+
 /* Adds {"include_usage":true} to what the client has in stream_options, such as include_obfuscation. */
 static void
 write_stream_options(const struct chat_request *request, struct buf *out)
@@ -337,6 +367,93 @@ write_stream_options(const struct chat_request *request, struct buf *out)
 		json_splice(out, &request->stream_options, &change, 1);
 	else
 		buf_add_text(out, "{\"include_usage\":true}");
+}
+
+static void
+change_to_draft(struct writer *w)
+{
+	const struct chat_request *request = w->request;
+	const struct chat_rewrite *rewrite = w->rewrite;
+	unsigned top = rewrite->top_logprobs > request->top_logprobs ? rewrite->top_logprobs
+	                                                             : request->top_logprobs;
+
+	snprintf(w->top_logprobs, sizeof(w->top_logprobs), "%u", top);
+	change_add(w, "stream", CHAT_STREAM, bytes_of("true"));
+	change_add(w, "logprobs", CHAT_LOGPROBS, bytes_of("true"));
+	change_add(w, "top_logprobs", CHAT_TOP_LOGPROBS, bytes_of(w->top_logprobs));
+	if (rewrite->stream_usage) {
+		write_stream_options(request, &w->options);
+		change_add(w, "stream_options", CHAT_STREAM_OPTIONS, buf_bytes(&w->options));
+	} else if (!request->stream) {
+		change_add(w, "stream_options", CHAT_STREAM_OPTIONS, (struct bytes){NULL, 0});
+	}
+}
+
+/* What is sent of the partial answer; empty: nothing is to be gone on with. */
+static struct bytes
+partial_text(const struct chat_rewrite *rewrite)
+{
+	return rewrite->prefill == CHAT_PREFILL_ANTHROPIC ? overlap_trim(rewrite->partial)
+	                                                  : rewrite->partial;
+}
+
+/* Adds messages behind the last one: a change of a value of no length there. */
+static void
+change_messages(struct writer *w, struct bytes partial)
+{
+	struct json_value messages = w->request->slots[CHAT_MESSAGES].value;
+	const char *end = messages.p + messages.n - 1;
+	struct buf *out = &w->messages;
+
+	while (strchr(" \t\r\n", end[-1]))
+		end--;
+	w->messages_end = (struct json_slot){.value = {.p = end, .n = 0, .kind = JSON_KIND_OBJECT},
+	                                     .begin = end};
+	buf_add_text(out, ",{\"role\":\"assistant\",\"content\":");
+	buf_add_json_string(out, partial);
+	if (w->rewrite->prefill == CHAT_PREFILL_DEEPSEEK ||
+	    w->rewrite->prefill == CHAT_PREFILL_MISTRAL)
+		buf_add_text(out, ",\"prefix\":true");
+	buf_add_text(out, "}");
+	if (w->rewrite->prefill == CHAT_PREFILL_NONE)
+		buf_add_text(
+		        out,
+		        ",{\"role\":\"user\",\"content\":\"Your previous answer was cut off. "
+		        "Continue it exactly where it stops. Repeat nothing of it, and write no "
+		        "introduction and no comment.\"}");
+	w->changes[w->count++] =
+	        (struct json_change){.slot = &w->messages_end, .text = buf_bytes(out)};
+}
+
+/* Takes what was said already off a limit, if there is one. */
+static void
+change_limit(struct writer *w, enum chat_member member, char digits[24])
+{
+	struct json_value value = w->request->slots[member].value;
+	uint64_t limit, used = w->rewrite->partial_tokens;
+
+	if (used == 0 || value.kind != JSON_KIND_NUMBER || !json_to_u64(value, UINT64_MAX, &limit))
+		return;
+	snprintf(digits, 24, "%llu", (unsigned long long)(limit > used ? limit - used : 1));
+	change_add(w, NULL, member, bytes_of(digits));
+}
+
+static void
+change_to_continuation(struct writer *w)
+{
+	struct bytes partial = partial_text(w->rewrite);
+
+	if (partial.n == 0)
+		return;
+	change_messages(w, partial);
+	change_limit(w, CHAT_MAX_TOKENS, w->max_tokens);
+	change_limit(w, CHAT_MAX_COMPLETION_TOKENS, w->max_completion_tokens);
+	if (w->rewrite->prefill == CHAT_PREFILL_VLLM) {
+		change_add(w, "add_generation_prompt", CHAT_ADD_GENERATION_PROMPT,
+		           bytes_of("false"));
+		change_add(w, "continue_final_message", CHAT_CONTINUE_FINAL_MESSAGE,
+		           bytes_of("true"));
+	}
 }
 
 /* The object with its changes, and the white space around it as it stands. */
@@ -355,40 +472,20 @@ void
 chat_request_write(const struct chat_request *request, const struct chat_rewrite *rewrite,
                    struct buf *out)
 {
-	unsigned top = rewrite->top_logprobs > request->top_logprobs ? rewrite->top_logprobs
-	                                                             : request->top_logprobs;
-	const struct json_slot *slots = request->slots;
-	struct json_change changes[JSON_CHANGES_MAX];
-	struct buf model, options;
-	char digits[12];
-	size_t n = 0;
+	struct writer w = {.request = request, .rewrite = rewrite};
 
-	buf_init(&model, 0);
-	buf_init(&options, 0);
-	buf_add_json_string(&model, bytes_of(rewrite->model));
-	changes[n++] = (struct json_change){"model", &slots[CHAT_MODEL], buf_bytes(&model)};
-	if (rewrite->draft) {
-		snprintf(digits, sizeof(digits), "%u", top);
-		changes[n++] =
-		        (struct json_change){"stream", &slots[CHAT_STREAM], bytes_of("true")};
-		changes[n++] =
-		        (struct json_change){"logprobs", &slots[CHAT_LOGPROBS], bytes_of("true")};
-		changes[n++] = (struct json_change){"top_logprobs", &slots[CHAT_TOP_LOGPROBS],
-		                                    bytes_of(digits)};
-	}
-	if (rewrite->draft && (rewrite->stream_usage || !request->stream)) {
-		if (rewrite->stream_usage)
-			write_stream_options(request, &options);
-		changes[n++] = (struct json_change){
-		        "stream_options", &slots[CHAT_STREAM_OPTIONS],
-		        rewrite->stream_usage ? buf_bytes(&options) : (struct bytes){NULL, 0}};
-	}
+	buf_add_json_string(&w.model, bytes_of(rewrite->model));
+	change_add(&w, "model", CHAT_MODEL, buf_bytes(&w.model));
+	if (rewrite->draft)
+		change_to_draft(&w);
+	change_to_continuation(&w);
 	for (enum chat_member m = CHAT_REQUEST_ID; m <= CHAT_FALLBACKS; m++)
-		changes[n++] = (struct json_change){.slot = &slots[m]};
-	if (model.failed || options.failed)
+		change_add(&w, NULL, m, (struct bytes){NULL, 0});
+	if (w.model.failed || w.options.failed || w.messages.failed)
 		out->failed = true;
 	else
-		write_around(request, changes, n, out);
-	buf_fini(&model);
-	buf_fini(&options);
+		write_around(request, w.changes, w.count, out);
+	buf_fini(&w.model);
+	buf_fini(&w.options);
+	buf_fini(&w.messages);
 }

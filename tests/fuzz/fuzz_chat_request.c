@@ -1,7 +1,7 @@
 /*
  * Whatever body is accepted is rewritten for every sort of call, and the outcome must be a valid request
  * again that holds the members the gateway sets exactly once, none of those it keeps for itself, and all
- * others byte for byte in their order.
+ * others byte for byte in their order. A partial answer adds messages behind the client's.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +124,75 @@ check_rewrite(struct bytes body, const struct chat_request *request,
 	buf_fini(&twice);
 }
 
+/* Only messages, limits and, for vLLM, two more members differ from the rewrite without a partial answer. */
+static void
+check_continuation(struct bytes plain, const struct chat_request *before, enum chat_prefill prefill)
+{
+	static const char *const set[] = {"messages", "max_tokens", "max_completion_tokens", NULL};
+	static const char *const set_for_vllm[] = {"messages",
+	                                           "max_tokens",
+	                                           "max_completion_tokens",
+	                                           "add_generation_prompt",
+	                                           "continue_final_message",
+	                                           NULL};
+	const struct chat_rewrite rewrite = {
+	        .model = "up/st\"ream",
+	        .prefill = prefill,
+	        .partial = bytes_of("a \"b\"\n"),
+	        .partial_tokens = 5,
+	};
+	struct json_value old = before->slots[CHAT_MESSAGES].value, new;
+	struct chat_request again;
+	struct api_error error;
+	unsigned counts_before[8] = {0}, counts[8] = {0}, removed_count = 0;
+	struct buf out;
+	struct json_scan a, b;
+	struct json_member x, y;
+	struct json_value v, w;
+	const char *const *names = prefill == CHAT_PREFILL_VLLM ? set_for_vllm : set;
+
+	buf_init(&out, 0);
+	chat_request_write(before, &rewrite, &out);
+	require(!out.failed && chat_request_read(&again, buf_bytes(&out), &error));
+	require(again.message_count ==
+	        before->message_count + (prefill == CHAT_PREFILL_NONE ? 2 : 1));
+	new = again.slots[CHAT_MESSAGES].value;
+	/* The client's part ends with white space and the bracket. */
+	for (old.n--; strchr(" \t\r\n", old.p[old.n - 1]); old.n--)
+		;
+	require(new.n > old.n &&memcmp(new.p, old.p, old.n) == 0 && new.p[old.n] == ',');
+	json_scan_init(&a, plain);
+	json_scan_init(&b, buf_bytes(&out));
+	require(json_enter(&a, JSON_KIND_OBJECT) && json_enter(&b, JSON_KIND_OBJECT));
+	while (next_kept(&a, names, counts_before, &removed_count, &x, &v)) {
+		require(next_kept(&b, names, counts, &removed_count, &y, &w));
+		require(bytes_equal(x.key, y.key));
+		require(bytes_equal(json_value_text(v), json_value_text(w)));
+	}
+	require(!next_kept(&b, names, counts, &removed_count, &y, &w));
+	require(json_scan_end(&a) && json_scan_end(&b) && removed_count == 0);
+	for (unsigned i = 0; i < 3; i++)
+		require(counts[i] == counts_before[i]);
+	require(prefill != CHAT_PREFILL_VLLM || (counts[3] == 1 && counts[4] == 1));
+	buf_fini(&out);
+}
+
+static void
+check_continuations(const struct chat_request *request)
+{
+	const struct chat_rewrite rewrite = {.model = "up/st\"ream"};
+	struct chat_request before;
+	struct api_error error;
+	struct buf plain;
+
+	buf_init(&plain, 0);
+	chat_request_write(request, &rewrite, &plain);
+	require(chat_request_read(&before, buf_bytes(&plain), &error));
+	for (enum chat_prefill p = CHAT_PREFILL_NONE; p <= CHAT_PREFILL_ANTHROPIC; p++)
+		check_continuation(buf_bytes(&plain), &before, p);
+	buf_fini(&plain);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
@@ -151,5 +220,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	require(error.status == 0 && request.message_count > 0);
 	for (size_t i = 0; i < sizeof(rewrites) / sizeof(rewrites[0]); i++)
 		check_rewrite(body, &request, &rewrites[i]);
+	check_continuations(&request);
 	return 0;
 }

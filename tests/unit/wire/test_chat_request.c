@@ -248,6 +248,8 @@ START_TEST(test_a_member_that_the_gateway_reads_may_stand_only_once)
 	                                    "functions",
 	                                    "modalities",
 	                                    "audio",
+	                                    "add_generation_prompt",
+	                                    "continue_final_message",
 	                                    "messages"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
