@@ -444,10 +444,21 @@ def test_an_uncertain_draft_and_a_heavyweight_down_is_the_heavyweights_error(gat
     assert b"DRAFTED" not in answer.body
 
 
-def test_a_draft_cut_off_by_the_rule_is_no_answer_even_if_drafts_may_stand_in(start, upstream):
+def test_with_the_heavyweight_down_the_whole_draft_may_stand_in(start, upstream):
     gateway = start(routes={"auto": {"on_heavyweight_down": "draft"}})
     upstream.on("small-1", uncertain())
     upstream.on("large-1", scripts.failure(503))
     answer = gateway.chat()
-    assert_error(answer, 502)
-    assert b"DRAFTED" not in answer.body
+    assert answer.status == 200, answer
+    assert_routed(answer, "accept", "degraded")
+    assert answer.json["choices"][0]["message"]["content"] == "DRAFTED Rome, perhaps, or not."
+
+
+def test_the_draft_that_may_stand_in_is_cut_off_once_the_heavyweight_speaks(start, upstream):
+    gateway = start(routes={"auto": {"on_heavyweight_down": "draft"}})
+    upstream.on("small-1", scripts.after(f.text_frames(scripts.words("DRAFTED Rome,", 4.0), finish=None), scripts.stall))
+    upstream.on("large-1", expert())
+    answer = gateway.chat()
+    assert answer.status == 200, answer
+    assert_routed(answer, "escalate", "early_exit")
+    upstream.wait_closed(upstream.wait_request("small-1"))

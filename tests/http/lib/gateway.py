@@ -32,8 +32,11 @@ def environment(**variables):
 
 
 def long_form(upstream, **overrides):
-    """A configuration in the long form: two providers on the scripted server, three models, one route."""
-    provider = {"connect_timeout": 5, "first_byte_timeout": 10, "idle_timeout": 10}
+    """A configuration in the long form: two providers on the scripted server, three models, one route.
+
+    What tests of one behaviour must not stumble over is off: retries, breaker, speculation, live streams.
+    """
+    provider = {"connect_timeout": 5, "first_byte_timeout": 10, "idle_timeout": 10, "retries": 0}
     config = {
         "server": {"listen": ["127.0.0.1:0"], "drain_timeout": 5},
         "providers": {
@@ -50,6 +53,8 @@ def long_form(upstream, **overrides):
         "speculative": {"enabled": False},
         "stream": {"mode": "hold"},
         "cache": {"enabled": False},
+        # One daemon serves many tests, most of which make models fail.
+        "breaker": {"failures": 0, "failed_part": 0},
     }
     return merge(config, overrides)
 
