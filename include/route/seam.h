@@ -16,26 +16,38 @@
 struct seam {
 	struct overlap *repeated; /* owned: what upstream repeats of the text it was given */
 	struct overlap *said; /* owned; NULL: none. What the client got after upstream was asked */
-	struct buf id,
-	        created; /* owned: JSON values as the draft's frames had them; empty: unknown */
+	size_t said_n;        /* bytes of that */
+	/* Owned: JSON values that the frames get, as the draft's had them, or else upstream's first one;
+	 * empty: unknown. The model is upstream's own, for frames of the seam's making. */
+	struct buf id, created, model;
+	struct buf text, rest, content, frame; /* owned, reused from frame to frame */
 };
 
 /*
  * `asked`: the text that upstream was asked to continue. `delivered`: what the client has; it begins with
  * `asked`, and is longer when upstream was asked ahead of need. `id` and `created`: JSON values of the
- * draft's frames, or JSON_KIND_NONE. False when there is no memory.
+ * draft's frames, or JSON_KIND_NONE. False when there is no memory; then nothing is to be freed.
  */
 bool seam_init(struct seam *seam, enum chat_prefill prefill, struct bytes asked,
                struct bytes delivered, struct json_value id, struct json_value created);
 void seam_fini(struct seam *seam);
 
-/* Appends what of the frame is to be sent, as one event, or nothing. A frame with a finish_reason brings
- * whatever was kept back. Failure to allocate shows in out->failed. */
+/* Appends what of the frame is to be sent, as one event, or nothing. With a frame that has a finish_reason
+ * comes whatever was kept back: in it, or, if it has no content, in an event of its own before it. Where
+ * text was kept back or left out the logprobs would not fit and are left out. Failure to allocate shows in
+ * out->failed. */
 void seam_frame(struct seam *seam, const struct chat_frame *frame,
                 const struct chat_frame_view *view, struct buf *out);
 
+/* The continuation is over: appends what is still kept back, as one event, or nothing. For streams that
+ * end without a finish_reason. */
+void seam_end(struct seam *seam, struct buf *out);
+
 /* Has all that the client got after upstream was asked been said by upstream too, word for word? Always
- * true when `delivered` is `asked`. Otherwise what upstream says does not fit, or is not there yet. */
+ * true when `delivered` is `asked`. Otherwise what upstream says does not fit, or is not there yet; until
+ * then nothing that the seam appended may be sent. */
 bool seam_fits(const struct seam *seam);
+/* It does not fit and never will. */
+bool seam_contradicts(const struct seam *seam);
 
 #endif
