@@ -25,12 +25,6 @@ struct overlap {
 };
 
 static bool
-is_char_boundary(struct bytes text, size_t at)
-{
-	return ((unsigned char)text.p[at] & 0xC0) != 0x80;
-}
-
-static bool
 is_word_byte(char c)
 {
 	unsigned char b = (unsigned char)c;
@@ -42,8 +36,7 @@ is_word_byte(char c)
 static bool
 is_word_boundary(struct bytes text, size_t at)
 {
-	return is_char_boundary(text, at) &&
-	       (!is_word_byte(text.p[at - 1]) || !is_word_byte(text.p[at]));
+	return !is_word_byte(text.p[at - 1]) || !is_word_byte(text.p[at]);
 }
 
 /* The length of the white space character that the text ends with; 0: none. */
@@ -81,7 +74,8 @@ overlap_trim(struct bytes text)
 	return text;
 }
 
-/* Fills `places` with those to begin with; gives their number. Room for OVERLAP_WORDS_MAX_BYTES + 1. */
+/* Fills `places` with those to begin with; gives their number. Room for OVERLAP_WORDS_MAX_BYTES + 1. A
+ * place within a character does no harm, for no continuation begins there. */
 static size_t
 find_places(enum overlap_kind kind, struct bytes text, size_t *places)
 {
@@ -94,7 +88,7 @@ find_places(enum overlap_kind kind, struct bytes text, size_t *places)
 		places[count++] = first;
 	for (size_t at = first + 1 > far ? first + 1 : far; kind != OVERLAP_ECHO && at < text.n;
 	     at++) {
-		if (kind == OVERLAP_SPACE ? is_char_boundary(text, at) : is_word_boundary(text, at))
+		if (kind == OVERLAP_SPACE || is_word_boundary(text, at))
 			places[count++] = at;
 	}
 	return count;
