@@ -3,6 +3,8 @@
  * waits for the response's last bytes (leg_release), so that the connection stays usable. leg_end is
  * the one way out of the first phase, leg_bury of the second. What it reads: leg_read.c.
  */
+#include "route/leg.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
