@@ -62,9 +62,10 @@ struct http_server {
 	struct http_conn **by_fd; /* a connection knows its evhttp_connection, not the reverse */
 	size_t by_fd_count;
 	unsigned connections, calls;
-	unsigned surplus; /* of the connections: above max_connections, to be turned away */
-	bool full;        /* accepting paused: no room for more surplus connections either */
-	bool starved;     /* accepting paused: no descriptors or memory */
+	unsigned *places, own_places; /* the first may point to the second */
+	unsigned surplus;             /* of the connections: without a place, to be turned away */
+	bool full;                    /* accepting paused: too many surplus ones */
+	bool starved;                 /* accepting paused: no descriptors or memory */
 	uint64_t starved_log_us;
 	struct event *retry; /* always pending, see on_accept_error */
 	bool draining, freeing, drained;
@@ -105,7 +106,7 @@ struct http_conn {
 	bool foreign; /* evhttp is writing a page of its own */
 	bool broken;  /* see http_conn_break */
 	bool deaf;    /* input is thrown away unseen */
-	bool surplus; /* above max_connections: turned away, unless there is room by its first byte */
+	bool surplus; /* without a place: turned away, unless there is one by its first byte */
 };
 
 struct http_call {

@@ -38,8 +38,11 @@ struct http_server_options {
 	 * is turned away: unless there is room by then, the first byte of its first request is answered by
 	 * 503 with Retry-After, and the connection closed. It has 2 s (or read_timeout, if that is less)
 	 * to bring that byte and as long to read the answer. Of these there are at most an eighth of
-	 * max_connections, or 64 if that is more; beyond, accepting pauses until connections go. */
+	 * max_connections, or 64 if that is more; beyond, accepting pauses until they go. */
 	unsigned max_connections;
+	unsigned *
+	        places; /* connections within the limit, atomic; borrowed and shared by servers that
+	                     have one limit. NULL: this one has a limit of its own */
 	uint32_t
 	        read_timeout_ms; /* from a request's first byte (or the accept) to its last; 0: none */
 	uint32_t write_timeout_ms; /* a reply making no progress for so long is dropped; 0: none */
@@ -79,9 +82,8 @@ bool http_server_reload(struct http_server *server, const struct http_server_opt
  * called once no connection is left (perhaps at once, but never from inside this call). */
 void http_server_drain(struct http_server *server, void (*on_drained)(void *arg), void *arg);
 
-/* The most connections that can be open under this max_connections: those to be turned away
- * included. 0: no limit. */
-uint64_t http_server_open_max(unsigned max_connections);
+/* The most connections that a server keeps beyond this max_connections, to turn them away. */
+unsigned http_server_surplus_max(unsigned max_connections);
 
 /* Open connections, and calls lent to the handler. */
 unsigned http_server_connections(const struct http_server *server);

@@ -19,17 +19,18 @@ descriptors_raise_limit(void)
 }
 
 uint64_t
-descriptors_needed(unsigned max_connections)
+descriptors_needed(unsigned max_connections, unsigned workers)
 {
 	if (max_connections == 0)
 		return 0;
-	return http_server_open_max(max_connections) + max_connections + OTHER_DESCRIPTORS;
+	return (uint64_t)max_connections * 2 +
+	       (uint64_t)http_server_surplus_max(max_connections) * workers + OTHER_DESCRIPTORS;
 }
 
 void
-descriptors_warn(struct log *log, unsigned max_connections)
+descriptors_warn(struct log *log, unsigned max_connections, unsigned workers)
 {
-	uint64_t needed = descriptors_needed(max_connections);
+	uint64_t needed = descriptors_needed(max_connections, workers);
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||

@@ -1,6 +1,6 @@
 /*
  * The listening sockets of a server. Accepting pauses for two reasons that come and go independently:
- * no connection more can even be turned away (full), or accept failed for want of descriptors or memory (starved, tried
+ * as many connections as may are open only to be turned away (full), or accept failed for want of descriptors or memory (starved, tried
  * again by a timer).
  */
 #include "net/http_conn.h"

@@ -40,29 +40,33 @@ on_request(struct evhttp_request *request, void *arg)
 
 /* ------------------------------------------------------------------ connections come and go */
 
-/* Room for one more connection that will be served? */
+/* Takes one of the places that servers may share. */
 static bool
-server_has_room(const struct http_server *server)
+place_take(struct http_server *server)
 {
 	unsigned max = server->options.max_connections;
+	unsigned taken = __atomic_load_n(server->places, __ATOMIC_RELAXED);
 
-	return max == 0 || server->connections - server->surplus < max;
+	do {
+		if (max > 0 && taken >= max)
+			return false;
+	} while (!__atomic_compare_exchange_n(server->places, &taken, taken + 1, true,
+	                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	return true;
 }
 
-uint64_t
-http_server_open_max(unsigned max_connections)
+unsigned
+http_server_surplus_max(unsigned max_connections)
 {
-	uint64_t max = max_connections;
-
-	return max == 0 ? 0 : max + (max / 8 > SURPLUS_MIN ? max / 8 : SURPLUS_MIN);
+	return max_connections / 8 > SURPLUS_MIN ? max_connections / 8 : SURPLUS_MIN;
 }
 
-/* The number of connections, or the limits, changed. */
+/* The number of surplus connections, or the limit, changed. */
 static void
 server_update_full(struct http_server *server)
 {
-	uint64_t max = http_server_open_max(server->options.max_connections);
-	bool full = max > 0 && server->connections >= max;
+	unsigned max = server->options.max_connections;
+	bool full = max > 0 && server->surplus >= http_server_surplus_max(max);
 
 	if (full == server->full)
 		return;
@@ -73,7 +77,7 @@ server_update_full(struct http_server *server)
 void
 http_server_conn_opened(struct http_server *server, struct http_conn *conn)
 {
-	conn->surplus = !server_has_room(server);
+	conn->surplus = !place_take(server);
 	server->surplus += conn->surplus;
 	server->connections++;
 	server_update_full(server);
@@ -82,9 +86,10 @@ http_server_conn_opened(struct http_server *server, struct http_conn *conn)
 bool
 http_server_conn_admit(struct http_server *server, struct http_conn *conn)
 {
-	if (conn->surplus && server_has_room(server)) {
+	if (conn->surplus && place_take(server)) {
 		conn->surplus = false;
 		server->surplus--;
+		server_update_full(server);
 	}
 	return !conn->surplus;
 }
@@ -119,7 +124,10 @@ http_server_conn_closed(struct http_server *server, struct http_conn *conn)
 	if (conn->fd >= 0 && server->by_fd[conn->fd] == conn)
 		server->by_fd[conn->fd] = NULL;
 	server->connections--;
-	server->surplus -= conn->surplus;
+	if (conn->surplus)
+		server->surplus--;
+	else
+		__atomic_sub_fetch(server->places, 1, __ATOMIC_RELAXED);
 	server_update_full(server);
 	if (server->draining && !server->connections && !server->freeing)
 		event_soon(server->drain);
@@ -163,6 +171,7 @@ http_server_new(struct worker *worker, const struct http_server_options *options
 	server->worker = worker;
 	server->handler = handler;
 	server->handler_arg = arg;
+	server->places = options->places ? options->places : &server->own_places;
 	LIST_INIT(&server->conns);
 	buf_init(&server->head, 0);
 	options_set(server, options);

@@ -9,21 +9,24 @@
 
 static const struct {
 	const char *rule;
-	unsigned max_connections;
+	unsigned max_connections, workers;
 	uint64_t needed;
 } needs[] = {
-        {"no limit, no number", 0, 0},
-        {"two each, those to be turned away, and what else there is", 1, 1 + 1 + 64 + 256},
-        {"at least 64 to be turned away", 512, 512 * 2 + 64 + 256},
-        {"an eighth to be turned away", 10000, 10000 * 2 + 1250 + 256},
-        {"the largest number does not overflow", 4294967295u, 4294967295ull * 2 + 536870911 + 256},
+        {"no limit, no number", 0, 1, 0},
+        {"two each, those to be turned away, and what else there is", 1, 1, 1 * 2 + 64 + 256},
+        {"at least 64 to be turned away", 512, 1, 512 * 2 + 64 + 256},
+        {"an eighth to be turned away", 10000, 1, 10000 * 2 + 1250 + 256},
+        {"that on each worker", 100, 3, 100 * 2 + 64 * 3 + 256},
+        {"the largest number does not overflow", 4294967295u, 1,
+         4294967295ull * 2 + 536870911 + 256},
 };
 
 START_TEST(test_what_connections_need)
 {
 	for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++)
-		ck_assert_msg(descriptors_needed(needs[i].max_connections) == needs[i].needed, "%s",
-		              needs[i].rule);
+		ck_assert_msg(descriptors_needed(needs[i].max_connections, needs[i].workers) ==
+		                      needs[i].needed,
+		              "%s", needs[i].rule);
 }
 END_TEST
 
@@ -42,7 +45,7 @@ warn(unsigned max_connections, char *out, size_t size)
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	sink = log_sink_open(path, error, sizeof(error));
 	log = log_new(sink, LOG_LEVEL_INFO);
-	descriptors_warn(log, max_connections);
+	descriptors_warn(log, max_connections, 1);
 	log_free(log);
 	log_sink_close(sink);
 	n = read(file, out, size - 1);

@@ -353,6 +353,36 @@ START_TEST(test_freeing_the_server_closes_those_above_the_limit_too)
 }
 END_TEST
 
+/* Workers of one process: wherever its connections are, there is room for as many as the limit says. */
+START_TEST(test_servers_share_their_places)
+{
+	struct fixture a, b;
+	unsigned places = 0;
+	int fd[LIMIT];
+	char out[4096];
+
+	fixture_init(&a);
+	fixture_init(&b);
+	a.options.places = b.options.places = &places;
+	b.options.max_connections = LIMIT;
+	fixture_fill(&a, fd);
+	fixture_start(&b);
+	ask(&b, GET("/hello"), out, sizeof(out));
+	assert_turned_away(out);
+	close(fd[0]);
+	await_connections(&a, LIMIT - 1);
+	fd[0] = held(&b);
+	ask(&a, GET("/hello"), out, sizeof(out));
+	assert_turned_away(out);
+	close_all(fd, LIMIT);
+	await_connections(&a, 0);
+	await_connections(&b, 0);
+	fixture_stop(&a);
+	fixture_stop(&b);
+	ck_assert_uint_eq(places, 0);
+}
+END_TEST
+
 UNIT_MAIN("http_overload", test_a_request_above_the_limit_gets_503_and_no_handler,
           test_room_by_the_first_byte_is_room_enough,
           test_a_client_in_the_middle_of_a_large_body_can_read_the_503,
@@ -361,5 +391,5 @@ UNIT_MAIN("http_overload", test_a_request_above_the_limit_gets_503_and_no_handle
           test_accepting_pauses_where_too_many_wait_to_be_turned_away_and_resumes,
           test_without_a_limit_nobody_is_turned_away,
           test_reload_changes_the_limit_and_closes_nobody,
-          test_many_at_once_are_each_answered_one_way_or_the_other,
+          test_many_at_once_are_each_answered_one_way_or_the_other, test_servers_share_their_places,
           test_freeing_the_server_closes_those_above_the_limit_too)
