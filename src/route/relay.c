@@ -65,6 +65,9 @@ relay_write(struct relay *relay, const struct chat_frame *frame)
 void
 relay_add(struct relay *relay, const struct chat_frame *frame)
 {
+	/* Some upstreams tell it unasked. */
+	if (chat_frame_is_usage(frame) && !relay->request->include_usage)
+		return;
 	relay->said |= frame_says_something(frame);
 	relay_write(relay, frame);
 }
