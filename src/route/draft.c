@@ -69,15 +69,19 @@ is_something(struct json_value value)
 }
 
 static bool
+is_text(struct json_value value)
+{
+	return value.kind == JSON_KIND_STRING && value.n > 2;
+}
+
+static bool
 frame_is_plain(const struct chat_frame *frame)
 {
 	for (size_t i = 0; i < frame->choice_count; i++) {
 		const struct chat_choice *choice = &frame->choices[i];
-		/* Some servers send empty ones of these along with the text. */
-		bool text_only = !choice->has_output || choice->content.n > 2;
 
-		if (choice->index != 0 || !text_only || is_something(choice->tool_calls) ||
-		    is_something(choice->function_call) || choice->refusal.n > 2)
+		if (choice->index != 0 || is_text(choice->refusal) ||
+		    is_something(choice->tool_calls) || is_something(choice->function_call))
 			return false;
 	}
 	return true;

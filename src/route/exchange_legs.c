@@ -112,6 +112,7 @@ start_attempt(struct exchange *x, enum cascade_leg role, struct attempt *attempt
 	x->attempts_made++;
 	x->asked[role] = model;
 	x->panic |= attempt->panic;
+	x->cost_unknown |= !model->price.known;
 	if (role == CASCADE_HEAVY && !x->speculating && !x->cascade.delivered)
 		x->answered = model;
 	if (!write_body(x, role, model, &spec.body)) {

@@ -77,8 +77,6 @@ exchange_count_leg(struct exchange *x, const struct leg *leg)
 	if (price_of(&model->price, &usage, &nano_usd)) {
 		x->cost_nano_usd = price_add(x->cost_nano_usd, nano_usd);
 		metric_add(shard, METRIC_COST, model->label, kind, (double)nano_usd / 1e9);
-	} else {
-		x->cost_unknown = true;
 	}
 }
 
