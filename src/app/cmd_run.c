@@ -186,6 +186,8 @@ run_gateway(struct run *run)
 		return 1;
 	}
 	log_report(gateway_log(run->gateway), LOG_LEVEL_WARN, &report.warnings);
+	descriptors_warn(gateway_log(run->gateway), config->server.max_connections,
+	                 config->server.workers);
 	config_report_fini(&report);
 	run_until_signal(run, &set);
 	gateway_stop(run->gateway);

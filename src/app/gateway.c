@@ -34,6 +34,7 @@ struct gateway {
 	void (*on_drained)(void *arg);
 	void *arg;
 	unsigned undrained; /* atomic: workers that have not drained yet */
+	unsigned places;    /* atomic: connections within server.max_connections, of all workers */
 };
 
 struct log *
@@ -56,7 +57,8 @@ server_options(const struct config *config, unsigned workers, struct station *st
 	return (struct http_server_options){
 	        .max_head_bytes = GATEWAY_HEAD_MAX_BYTES,
 	        .max_body_bytes = server->max_body_bytes,
-	        .max_connections = (server->max_connections + workers - 1) / workers,
+	        .max_connections = server->max_connections,
+	        .places = &station->gateway->places,
 	        .read_timeout_ms = server->read_timeout_ms,
 	        .write_timeout_ms = server->write_timeout_ms,
 	        .idle_timeout_ms = server->idle_timeout_ms,
@@ -75,11 +77,11 @@ station_open(struct gateway *gateway, struct station *station, unsigned index, c
              size_t size)
 {
 	struct http_client_options client = {.max_idle_connections = GATEWAY_IDLE_CONNECTIONS};
-	struct http_server_options server =
-	        server_options(gateway->plan->config, gateway->station_count, station);
+	struct http_server_options server;
 	struct service *service = &station->service;
 
 	station->gateway = gateway;
+	server = server_options(gateway->plan->config, gateway->station_count, station);
 	service->worker = worker_new(index, gateway->log);
 	service->metrics = gateway->metrics;
 	service->shard = metrics_shard(gateway->metrics, index);
