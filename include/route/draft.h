@@ -23,16 +23,19 @@ struct draft {
 	const struct config_entropy *entropy; /* borrowed from the plan */
 	struct chat_answer *answer; /* owned; for a client that did not ask for a stream */
 	bool live;                  /* it may be seen before it is complete */
-	struct buf stream;          /* owned; the events that were not released yet */
-	size_t stream_gone;         /* bytes of events released before those */
-	struct buf text;            /* owned, live: the first choice's text, decoded */
-	size_t text_released;       /* of which the client has so much */
-	uint64_t tokens_released;
-	struct buf frames; /* owned, live: a struct draft_frame for each that waits, in order */
-	struct buf id,
-	        created; /* owned, live: as the first frame spells them; empty: it does not */
+	struct buf stream;  /* owned; the events, but for those at the beginning that are gone */
+	size_t stream_gone; /* bytes of these */
+	size_t stream_released; /* of all bytes, so many were released */
 	bool has_output;
 	uint64_t token_count; /* scored */
+
+	/* While live. */
+	struct buf frames;      /* owned; a struct draft_frame for each event left there */
+	size_t frames_released; /* of these */
+	struct buf text;        /* owned; the first choice's text, decoded */
+	size_t text_released;   /* of which the client has so much */
+	uint64_t tokens_released;
+	struct buf id, created; /* owned; as the first frame spells them; empty: it does not */
 };
 
 /* `live`: parts may be released before it is complete; for a client that asked for a stream only.
@@ -48,10 +51,10 @@ bool draft_add(struct draft *draft, const struct chat_frame *frame);
 /* Is there output to be released if the client may see so many tokens? */
 bool draft_has_visible(const struct draft *draft, uint64_t visible_tokens);
 
-/* Appends the events that may be seen by then, each once. The first frame that is not plain ends what is
- * released; it waits for draft_release_rest. */
-void draft_release(struct draft *draft, uint64_t visible_tokens, struct buf *out);
-void draft_release_rest(struct draft *draft, struct buf *out);
+/* The events that may be seen by then, each once; borrowed until the next draft_… call. The first frame that
+ * is not plain ends what is released; it waits for draft_release_rest. */
+struct bytes draft_release(struct draft *draft, uint64_t visible_tokens);
+struct bytes draft_release_rest(struct draft *draft);
 
 /* The text that the client has; borrowed until the next draft_… call. */
 struct bytes draft_delivered(const struct draft *draft);

@@ -35,6 +35,9 @@ void relay_add(struct relay *relay, const struct chat_frame *frame);
  */
 bool relay_join(struct relay *relay, enum chat_prefill prefill, const struct draft *draft);
 
+/* Upstream has said all: what the seam still kept back waits to be sent too. */
+void relay_end(struct relay *relay);
+
 /* What waits to be sent, borrowed until the next call; and that it was sent. */
 struct bytes relay_waiting(const struct relay *relay);
 void relay_sent(struct relay *relay);

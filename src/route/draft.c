@@ -4,7 +4,7 @@
 
 #include "wire/sse_write.h"
 
-enum { DRAFT_MAX_BYTES = 64 * 1024 * 1024 };
+enum { DRAFT_MAX_BYTES = 64 * 1024 * 1024, DRAFT_FORGET_BYTES = 16 * 1024 };
 
 bool
 draft_init(struct draft *draft, const struct chat_request *request,
@@ -122,9 +122,24 @@ draft_add_live(struct draft *draft, const struct chat_frame *frame)
 	       !draft->created.failed;
 }
 
+/* Makes room of what was released, now and then. */
+static void
+draft_forget(struct draft *draft)
+{
+	size_t released = draft->stream_released - draft->stream_gone;
+
+	if (released < DRAFT_FORGET_BYTES)
+		return;
+	buf_drop(&draft->stream, released);
+	draft->stream_gone = draft->stream_released;
+	buf_drop(&draft->frames, draft->frames_released * sizeof(struct draft_frame));
+	draft->frames_released = 0;
+}
+
 bool
 draft_add(struct draft *draft, const struct chat_frame *frame)
 {
+	draft_forget(draft);
 	for (size_t i = 0; i < frame->choice_count; i++)
 		draft->has_output |= frame->choices[i].has_output;
 	if (draft->answer)
@@ -135,19 +150,22 @@ draft_add(struct draft *draft, const struct chat_frame *frame)
 	return !draft->stream.failed;
 }
 
+/* The frames that wait. */
 static const struct draft_frame *
-draft_frames(const struct draft *draft, size_t *count)
+draft_waiting(const struct draft *draft, size_t *count)
 {
-	*count = draft->frames.n / sizeof(struct draft_frame);
-	return (const struct draft_frame *)(const void *)draft->frames.p;
+	const struct draft_frame *frames = (const void *)draft->frames.p;
+
+	*count = draft->frames.n / sizeof(*frames) - draft->frames_released;
+	return *count ? frames + draft->frames_released : NULL;
 }
 
-/* How many of the waiting frames may be seen. */
+/* How many of them may be seen. */
 static size_t
 draft_visible_frames(const struct draft *draft, uint64_t visible_tokens)
 {
 	size_t count, i = 0;
-	const struct draft_frame *frames = draft_frames(draft, &count);
+	const struct draft_frame *frames = draft_waiting(draft, &count);
 
 	while (i < count && frames[i].plain && frames[i].tokens <= visible_tokens)
 		i++;
@@ -158,7 +176,7 @@ bool
 draft_has_visible(const struct draft *draft, uint64_t visible_tokens)
 {
 	size_t count, end = draft_visible_frames(draft, visible_tokens);
-	const struct draft_frame *frames = draft_frames(draft, &count);
+	const struct draft_frame *frames = draft_waiting(draft, &count);
 
 	for (size_t i = 0; i < end; i++) {
 		if (frames[i].output)
@@ -167,35 +185,41 @@ draft_has_visible(const struct draft *draft, uint64_t visible_tokens)
 	return false;
 }
 
-static void
-draft_let_go(struct draft *draft, size_t bytes, struct buf *out)
+/* The events from the last one released up to where `stream_end` is. */
+static struct bytes
+draft_take(struct draft *draft, size_t stream_end)
 {
-	buf_add(out, draft->stream.p, bytes);
-	buf_drop(&draft->stream, bytes);
-	draft->stream_gone += bytes;
+	struct bytes taken = {"", 0};
+
+	if (stream_end > draft->stream_released)
+		taken = (struct bytes){draft->stream.p +
+		                               (draft->stream_released - draft->stream_gone),
+		                       stream_end - draft->stream_released};
+	draft->stream_released = stream_end;
+	return taken;
 }
 
-void
-draft_release(struct draft *draft, uint64_t visible_tokens, struct buf *out)
+struct bytes
+draft_release(struct draft *draft, uint64_t visible_tokens)
 {
 	size_t count, end = draft_visible_frames(draft, visible_tokens);
-	const struct draft_frame *frames = draft_frames(draft, &count);
+	const struct draft_frame *frames = draft_waiting(draft, &count);
 
 	if (end == 0)
-		return;
+		return (struct bytes){"", 0};
 	draft->text_released = frames[end - 1].text_end;
 	draft->tokens_released = frames[end - 1].tokens;
-	draft_let_go(draft, frames[end - 1].stream_end - draft->stream_gone, out);
-	buf_drop(&draft->frames, end * sizeof(*frames));
+	draft->frames_released += end;
+	return draft_take(draft, frames[end - 1].stream_end);
 }
 
-void
-draft_release_rest(struct draft *draft, struct buf *out)
+struct bytes
+draft_release_rest(struct draft *draft)
 {
-	draft_let_go(draft, draft->stream.n, out);
 	draft->text_released = draft->text.n;
 	draft->tokens_released = draft->token_count;
-	buf_drop(&draft->frames, draft->frames.n);
+	draft->frames_released = draft->frames.n / sizeof(struct draft_frame);
+	return draft_take(draft, draft->stream_gone + draft->stream.n);
 }
 
 struct bytes

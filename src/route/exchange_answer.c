@@ -98,12 +98,7 @@ end_json(struct exchange *x, struct bytes body)
 void
 exchange_release_draft(struct exchange *x)
 {
-	struct buf events;
-
-	buf_init(&events, 0);
-	draft_release(&x->draft, cascade_visible_tokens(&x->cascade), &events);
-	exchange_send(x, buf_bytes(&events));
-	buf_fini(&events);
+	exchange_send(x, draft_release(&x->draft, cascade_visible_tokens(&x->cascade)));
 }
 
 void
@@ -119,14 +114,9 @@ exchange_flow(struct exchange *x)
 static void
 answer_draft_stream(struct exchange *x)
 {
-	struct buf events;
-
 	if (!x->streaming)
 		begin_stream(x);
-	buf_init(&events, 0);
-	draft_release_rest(&x->draft, &events);
-	exchange_send(x, buf_bytes(&events));
-	buf_fini(&events);
+	exchange_send(x, draft_release_rest(&x->draft));
 	end_stream(x);
 }
 
@@ -177,6 +167,7 @@ exchange_answer_heavy(struct exchange *x)
 
 	x->usage = leg_usage(leg);
 	if (x->request.stream) {
+		relay_end(&x->relay);
 		exchange_relay(x);
 		end_stream(x);
 		return;
@@ -276,6 +267,8 @@ exchange_truncate(struct exchange *x, enum cascade_leg role)
 	const char *why = leg ? leg_failure(leg)->detail : x->detail;
 	struct api_error error;
 
+	if (leg)
+		x->usage = leg_usage(leg);
 	api_error_set(
 	        &error, 502, NULL, "upstream_truncated",
 	        "The model server's answer broke off: %s. What was delivered is not complete.",

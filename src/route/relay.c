@@ -121,6 +121,13 @@ relay_join(struct relay *relay, enum chat_prefill prefill, const struct draft *d
 	return !relay->waiting.failed && seam_fits(&relay->seam);
 }
 
+void
+relay_end(struct relay *relay)
+{
+	if (relay->joined)
+		seam_end(&relay->seam, &relay->waiting);
+}
+
 struct bytes
 relay_waiting(const struct relay *relay)
 {
