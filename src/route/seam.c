@@ -178,20 +178,22 @@ void
 seam_frame(struct seam *seam, const struct chat_frame *frame, const struct chat_frame_view *view,
            struct buf *out)
 {
-	const struct chat_choice *choice = frame->choice_count > 0 ? frame->choices : NULL;
 	struct chat_frame_patch patch = {.drop_role = true};
 	struct chat_frame_view seen = *view;
-	bool says = choice && choice->content.kind == JSON_KIND_STRING && choice->content.n > 2;
-	bool changed = false;
+	bool says = false, changed = false;
 
-	/* A first frame about the prompt, without choices, may have empty ones. */
-	if (choice) {
+	if (frame->choice_count > 0) {
+		const struct chat_choice *choice = &frame->choices[0];
+
+		/* Not from a first frame about the prompt, without choices, in which they are empty. */
 		value_keep(&seam->id, frame->id, JSON_KIND_STRING);
 		value_keep(&seam->created, frame->created, JSON_KIND_NUMBER);
 		value_keep(&seam->model, frame->model, JSON_KIND_STRING);
+		if (is_settled(seam))
+			says = choice->content.kind == JSON_KIND_STRING && choice->content.n > 2;
+		else
+			says = content_join(seam, choice, &patch, &changed, out);
 	}
-	if (choice && !is_settled(seam))
-		says = content_join(seam, choice, &patch, &changed, out);
 	if (!says && !frame_says_more(frame, view) && frame->error.kind == JSON_KIND_NONE)
 		return;
 	patch.id = value_or_none(&seam->id);
