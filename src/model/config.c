@@ -141,6 +141,11 @@ config_load(const char *path, struct config_report *report)
 	if (n < 0) {
 		buf_add_format(&report->errors, "%s: cannot be read: %s\n", path, strerror(errno));
 		report->error_count++;
+	} else if (n == 0) {
+		/* Most likely one that is being written, and no wish for the defaults. */
+		buf_add_format(&report->errors,
+		               "%s: is empty (`{}` would mean the built-in defaults)\n", path);
+		report->error_count++;
 	} else {
 		config = config_parse(path, (struct bytes){p, (size_t)n}, report);
 	}

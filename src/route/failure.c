@@ -225,8 +225,14 @@ failure_fill_error(const struct leg_failure *failure, const struct config_model 
 		              failure->kind == LEG_ERROR ? "upstream_error" : "upstream_malformed",
 		              "The model server's answer cannot be used: %s.", failure->detail);
 		return;
-	case LEG_FAILURE_NONE:
-	case LEG_FAULT: break;
+	case LEG_FAULT:
+		/* No descriptors, no memory: it may be had again in a moment. */
+		api_error_set(error, 503, NULL, "over_capacity",
+		              "The request could not be carried out: %s.",
+		              failure->detail[0] ? failure->detail : "out of memory");
+		error->retry_after_ms = 1000;
+		return;
+	case LEG_FAILURE_NONE: break;
 	}
 	api_error_set(error, 500, NULL, NULL, "The request could not be carried out: %s.",
 	              failure->detail[0] ? failure->detail : "out of memory");

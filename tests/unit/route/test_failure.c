@@ -143,11 +143,11 @@ static const struct {
         {"a fault of ours",
          {.kind = LEG_FAULT},
          "",
-         500,
-         "server_error",
+         503,
+         "overloaded_error",
          false,
          "out of memory",
-         0},
+         1},
 };
 
 START_TEST(test_each_failure_has_its_answer)
