@@ -94,7 +94,7 @@ def expected(cell):
         e.decision, e.reason, e.model = "accept", "confident", "drafter"
         _expect_answer(e, cell, "drafter")
         return e
-    if cell.role == "heavyweight":
+    if cell.role in ("heavyweight", "heavyweight_once"):
         # Uncertain at its first token, and cut off: it had said something.
         e.counts["drafter"]["success"] = 1
     else:
