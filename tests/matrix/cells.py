@@ -7,10 +7,10 @@ import outcomes
 
 HERE = Path(__file__).resolve().parent
 TABLE = HERE / "failures.txt"
-COLUMNS = ["name", "drafter", "heavy, streamed", "heavy, whole", "late drafter", "late heavy", "code", "says", "counts", "fault"]
+COLUMNS = ["name", "drafter", "heavy, streamed", "heavy, whole", "late drafter", "late heavy", "code", "says", "counts", "wait ms",
+           "fault"]
 # Faults of a host rather than of an answer. That one fails only once is not staged.
 HOSTS = ("refused", "connect_hang", "tls_failure", "dns_failure", "dns_hang")
-PAUSES_MS = {"status_429_retry_after": 150}  # longer than any pause that chance could make
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class Fault:
     code: str    # None where the table has "-", here and below
     says: str
     counts: str
+    wait: str
     words: str
 
     @property
     def pause_ms(self):
-        return PAUSES_MS.get(self.name, 0)
+        """Longer than any pause that chance could make."""
+        return int(self.wait or 0)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def read_table():
     faults = []
     for number, parts in enumerate(cut[1:], 1):
         assert len(parts) == len(COLUMNS), f"row {number} has {len(parts)} columns: {parts}"
-        fault = Fault(*parts[:6], *(None if part == "-" else part for part in parts[6:9]), parts[9])
+        fault = Fault(*parts[:6], *(None if part == "-" else part for part in parts[6:10]), parts[10])
         check(fault)
         faults.append(fault)
     assert len({fault.name for fault in faults}) == len(faults), "a fault stands twice"

@@ -23,7 +23,9 @@ TIMEOUTS = {"stall_before_head": "first_byte_timeout", "stall_in_body": "idle_ti
 HEADERS = {
     "status_409_retry": [("x-should-retry", "true")],
     "status_503_no_retry": [("x-should-retry", "false")],
-    "status_429_retry_after": [("Retry-After", "1"), ("retry-after-ms", "150")],
+    "status_429_retry_after": [("Retry-After", "1")],
+    "status_429_retry_after_ms": [("Retry-After", "1"), ("retry-after-ms", "150")],
+    "status_503_retry_after": [("Retry-After", "1")],
 }
 ERROR = {"error": {"message": "the model is on holiday", "type": "scripted", "param": None, "code": None}}
 # Spelled as no writer of ours would, so that it shows when it is not passed on as it is.

@@ -4,6 +4,7 @@ A class says what becomes of the *answer*. What it means for counts and headers 
 expected(), and from nothing else.
 """
 
+import math
 from dataclasses import dataclass, field
 
 RETRIES = 1  # of the matrix's providers
@@ -24,12 +25,14 @@ WORDS = {
     "504": "The client gets status 504, type `timeout_error`, and is told which timeout it was. The heavyweight is asked once: "
            "it was slow once and would be again. Log: status 504, `end` is `error`, `error` is `timeout_error`.",
     "final, 502": "As `502`, with `x-should-retry: false`, since the model server said so itself.",
-    "retried, 502": "The only heavyweight of a list is asked again, `retries` times. When it fails each time, the client gets status "
-                    "502, type `upstream_error`, with `x-should-retry: false`; the breaker counts each attempt. Log: status 502, "
-                    "`end` is `error`, `error` is `upstream_error`. When it answers in time, see *retried, answered*.",
+    "retried, 502": "The only heavyweight of a list is asked again, `retries` times, after a pause that chance makes or that the model "
+                    "server asks for. When it fails each time, the client gets status 502, type `upstream_error`, with "
+                    "`x-should-retry: false`, and the `Retry-After` that came with a 503 or 529; the breaker counts each attempt. "
+                    "Log: status 502, `end` is `error`, `error` is `upstream_error`. When it answers in time, see *retried, "
+                    "answered*.",
     "retried, 504": "As `retried, 502`, but the client gets status 504, type `timeout_error`.",
     "retried, 429": "As `retried, 502`, but the client gets status 429, type `rate_limit_error`, with the model server's "
-                    "`Retry-After` (and `retry-after-ms`, if there was one). The wait before the next attempt is what they ask for.",
+                    "`Retry-After` (and `retry-after-ms`, if there was one).",
     "retried, answered": "The heavyweight failed and was asked again before the client had seen anything: the client gets its answer, "
                          "status 200, and can tell only by `x-gateway-attempts`. The breaker counts both. Log: `end` is `done`.",
     "cut": "Status 200 has been sent already, and so has a part of the text. That part stays as it is; then comes a frame "
@@ -127,5 +130,6 @@ def _expect_answer(e, cell, role):
     e.error, e.code, e.end = ERROR_TYPES[e.status], cell.fault.code, "error"
     if e.calls[role] > 1 or outcome.startswith("final"):
         e.should_retry = "false"
-    if e.status == 429 and cell.fault.pause_ms:
-        e.retry_after, e.retry_after_ms = "1", str(cell.fault.pause_ms)
+    if cell.fault.pause_ms:
+        e.retry_after = str(math.ceil(cell.fault.pause_ms / 1000))
+        e.retry_after_ms = str(cell.fault.pause_ms) if cell.fault.name.endswith("_ms") else None
