@@ -35,7 +35,8 @@ class Fault:
 
 @dataclass(frozen=True)
 class Cell:
-    """One fault, one place, one form of answer, one time. role: drafter, heavyweight, both, or heavyweight_once."""
+    """One fault, one place, one form of answer, one time. role: drafter, heavyweight, both, heavyweight_once,
+    or pinned: a request to the heavyweight itself."""
 
     fault: Fault
     role: str
@@ -89,6 +90,8 @@ def cells_of(fault):
             Cell(fault, "drafter", streamed, True, late_drafter),
             Cell(fault, "heavyweight", streamed, False, heavy[streamed]),
             Cell(fault, "heavyweight", streamed, True, late_heavy),
+            Cell(fault, "pinned", streamed, False, heavy[streamed]),
+            Cell(fault, "pinned", streamed, True, late_heavy),
             Cell(fault, "both", streamed, False, both(fault, heavy[streamed])),
             Cell(fault, "both", streamed, True, both(fault, late_heavy)),
         ]
