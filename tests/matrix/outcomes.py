@@ -15,7 +15,7 @@ WORDS = {
                "status 200. The heavyweight is not asked. The drafter's breaker counts a success. Log: `end` is `done`.",
     "escalates": "The client sees the heavyweight's answer, and nothing of the draft: decision `escalate`, reason `drafter_error`. "
                  "The drafter is asked once and never waited for. Log: `end` is `done`, `detail` says what was wrong "
-                 "with the draft.",
+                 "with the draft. The drafter's breaker counts what the second table says.",
     "answers": "The heavyweight's answer is delivered as it is, whole, status 200. It is asked once; its breaker counts a success. "
                "Log: `end` is `done`.",
     "passes": "The fault is the request's own: the client gets the heavyweight's status and body as they are. It is asked once; "
@@ -23,7 +23,7 @@ WORDS = {
     "502": "The client gets status 502, type `upstream_error`. The heavyweight is asked once; another of its list would be asked "
            "next, but never the same again. Log: status 502, `end` is `error`, `error` is `upstream_error`.",
     "504": "The client gets status 504, type `timeout_error`, and is told which timeout it was. The heavyweight is asked once: "
-           "it was slow once and would be again. Log: status 504, `end` is `error`, `error` is `timeout_error`.",
+           "it was slow once and would be again; another of its list would be asked next. Log: status 504, `end` is `error`, `error` is `timeout_error`.",
     "final, 502": "As `502`, with `x-should-retry: false`, since the model server said so itself.",
     "retried, 502": "The only heavyweight of a list is asked again, `retries` times, after a pause that chance makes or that the model "
                     "server asks for. When it fails each time, the client gets status 502, type `upstream_error`, with "
@@ -97,7 +97,9 @@ def expected(cell):
         e.decision, e.reason, e.model = "accept", "confident", "drafter"
         _expect_answer(e, cell, "drafter")
         return e
-    if cell.role in ("heavyweight", "heavyweight_once"):
+    if cell.role == "pinned":
+        e.decision, e.reason, e.calls["drafter"] = "direct", "pinned", 0
+    elif cell.role in ("heavyweight", "heavyweight_once"):
         # Uncertain at its first token, and cut off: it had said something.
         e.counts["drafter"]["success"] = 1
     else:

@@ -165,7 +165,8 @@ class Matrix:
 def ask(gateway, cell, gate):
     """Plays the client. It opens the gate when it has got all that can be got before a late fault."""
     shown = faults.SHOWN if cell.role == "drafter" else faults.ANSWER
-    body = {"model": cell.id, "stream": cell.streamed, "messages": [{"role": "user", "content": "Where?"}]}
+    model = model_name(cell, "heavyweight") if cell.role == "pinned" else cell.id
+    body = {"model": model, "stream": cell.streamed, "messages": [{"role": "user", "content": "Where?"}]}
     with gateway.client(CLIENT_WAIT) as client:
         client.begin("POST", "/v1/chat/completions", body, [("X-Request-ID", cell.id)])
         if not cell.streamed:

@@ -91,7 +91,7 @@ def check_calls(seen, cell, e):
 def check_log(line, cell, e):
     expected = {
         "status": e.status, "decision": e.decision, "reason": e.reason, "end": e.end, "error": e.error, "stream": cell.streamed,
-        "attempts": sum(e.calls.values()), "model": f"{cell.id}.{e.model[0]}", "drafter": f"{cell.id}.d",
+        "attempts": sum(e.calls.values()), "model": f"{cell.id}.{e.model[0]}", "drafter": f"{cell.id}.d" if e.calls["drafter"] else None,
         "heavyweight": f"{cell.id}.h" if e.calls["heavyweight"] else None,
     }
     assert {key: line.get(key) for key in expected} == expected
@@ -107,7 +107,7 @@ def check_log(line, cell, e):
 def test_every_place_form_and_time_of_every_fault_is_a_cell_or_said_to_be_none():
     for fault in cells.read_table():
         found = [(cell.role, cell.streamed, cell.late) for cell in cells.cells_of(fault) if cell.role != "heavyweight_once"]
-        wanted = {(role, streamed, late) for role in ("drafter", "heavyweight", "both")
+        wanted = {(role, streamed, late) for role in ("drafter", "heavyweight", "pinned", "both")
                   for streamed in (True, False) for late in (True, False)}
         assert set(found) == wanted and len(found) == len(wanted), fault.name
 
