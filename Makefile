@@ -63,7 +63,7 @@ BIN   := $(B)/draft-thinker
 UNIT  := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/*/test_*.c)))
 FUZZ  := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
-.PHONY: all run test deps install uninstall clean lint fuzz unit http test-unit test-http test-asan test-tsan test-sdk format
+.PHONY: all run test deps install uninstall clean lint fuzz unit http matrix test-unit test-http test-matrix test-asan test-tsan test-sdk format
 .DELETE_ON_ERROR:
 
 all: draft-thinker
@@ -108,7 +108,7 @@ run: draft-thinker
 # Each part leaves its counts in build/results/, and the last line sums them up.
 test: draft-thinker build/deps-test
 	@rm -rf build/results
-	@status=0; for part in test-unit test-http test-asan fuzz test-sdk; do \
+	@status=0; for part in test-unit test-http test-matrix test-asan fuzz test-sdk; do \
 		$(MAKE) --no-print-directory $$part || status=1; done; \
 	tests/tools/total build/results; exit $$status
 
@@ -116,16 +116,31 @@ test-unit: build/deps-test
 	@$(MAKE) --no-print-directory V=release unit
 test-http: build/deps-test
 	@$(MAKE) --no-print-directory V=release http
+test-matrix: build/deps-test
+	@$(MAKE) --no-print-directory V=release matrix
 test-asan: build/deps-test
-	@$(MAKE) --no-print-directory V=asan unit http
+	@$(MAKE) --no-print-directory V=asan unit http matrix
 test-tsan: build/deps-test
 	@$(MAKE) --no-print-directory V=tsan unit http
+	@$(MAKE) --no-print-directory V=tsan MATRIX_WORKERS=2 matrix
 
 unit: $(UNIT)
 	@tests/tools/unit build/results/unit-$(V) $(UNIT)
 
 http: $(BIN)
 	@DRAFT_THINKER=$(abspath $(BIN)) $(PYTHON) tests/tools/http build/results/http-$(V) $(HTTP_ARGS)
+
+# Every way in which a model server can fail. All cells run at the same time, in one process.
+matrix: export MATRIX_WORKERS ?= 1
+matrix: $(BIN) build/matrix/names.so
+	@DRAFT_THINKER=$(abspath $(BIN)) $(PYTHON) tests/tools/http build/results/matrix-$(V) -n0 tests/matrix $(MATRIX_ARGS)
+# Not instrumented: it is loaded into the program under any variant.
+build/matrix/names.so: tests/matrix/names.c
+	@mkdir -p $(@D)
+	@echo "cc   $@"
+	@$(CC_release) -D_GNU_SOURCE -std=gnu11 -O2 $(WARN) -fPIC -shared -o $@ $< -ldl
+docs/failures.md: $(addprefix tests/matrix/,document failures.txt cells.py outcomes.py)
+	@$(PYTHON) -B tests/matrix/document >$@
 
 $(B)/unit/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
