@@ -121,17 +121,35 @@ handle_live(struct service *service, struct http_call *call)
 	endpoint_reply(service, call, "application/json", bytes_of("{\"status\":\"ok\"}"));
 }
 
+/* Is there a model whose breaker is not open? */
+static bool
+has_usable_model(struct service *service)
+{
+	const struct plan *plan = service->plan;
+	uint64_t now_ms = worker_now_us(service->worker) / 1000;
+
+	for (size_t i = 0; i < plan->config->model_count; i++) {
+		if (health_state(plan->models[i].health, now_ms) != BREAKER_OPEN)
+			return true;
+	}
+	return false;
+}
+
 static void
 handle_ready(struct service *service, struct http_call *call)
 {
 	struct api_error error;
 
-	if (!service->draining) {
+	if (!service->draining && has_usable_model(service)) {
 		endpoint_reply(service, call, "application/json",
 		               bytes_of("{\"status\":\"ready\"}"));
 		return;
 	}
-	api_error_set(&error, 503, NULL, "draining", "The gateway is shutting down.");
+	if (service->draining)
+		api_error_set(&error, 503, NULL, "draining", "The gateway is shutting down.");
+	else
+		api_error_set(&error, 503, NULL, "no_upstream_available",
+		              "The breakers of all models are open.");
 	error.retry_after_ms = 1000;
 	endpoint_fail(service, call, &error, NULL);
 }

@@ -451,7 +451,7 @@ def test_with_the_heavyweight_down_the_whole_draft_may_stand_in(start, upstream)
     answer = gateway.chat()
     assert answer.status == 200, answer
     assert_routed(answer, "accept", "degraded")
-    assert answer.json["choices"][0]["message"]["content"] == "DRAFTED Rome, perhaps, or not."
+    assert answer.json()["choices"][0]["message"]["content"] == "DRAFTED Rome, perhaps, or not."
 
 
 def test_the_draft_that_may_stand_in_is_cut_off_once_the_heavyweight_speaks(start, upstream):

@@ -97,8 +97,14 @@ def test_json_passes_because_it_is_yaml(check, upstream):
     assert check(json.dumps(long_form(upstream), indent=2)).status == 0
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "{}\n"])
-def test_an_empty_file_is_the_defaults(check, text):
+def test_a_file_without_a_single_byte_is_taken_for_half_written(check):
+    result = check("", env={"OPENAI_API_KEY": "sk-x"})
+    assert result.status == 1
+    assert "is empty" in result.out + result.err
+
+
+@pytest.mark.parametrize("text", ["# nothing\n", "---\n", "{}\n"])
+def test_a_file_that_says_nothing_is_the_defaults(check, text):
     assert check(text, env={"OPENAI_API_KEY": "sk-x"}).status == 0
 
 

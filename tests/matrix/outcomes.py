@@ -32,7 +32,7 @@ WORDS = {
                     "answered*.",
     "retried, 504": "As `retried, 502`, but the client gets status 504, type `timeout_error`.",
     "retried, 429": "As `retried, 502`, but the client gets status 429, type `rate_limit_error`, with the model server's "
-                    "`Retry-After` (and `retry-after-ms`, if there was one).",
+                    "`Retry-After`, also told as `retry-after-ms`.",
     "retried, answered": "The heavyweight failed and was asked again before the client had seen anything: the client gets its answer, "
                          "status 200, and can tell only by `x-gateway-attempts`. The breaker counts both. Log: `end` is `done`.",
     "cut": "Status 200 has been sent already, and so has a part of the text. That part stays as it is; then comes a frame "
@@ -134,4 +134,4 @@ def _expect_answer(e, cell, role):
         e.should_retry = "false"
     if cell.fault.pause_ms:
         e.retry_after = str(math.ceil(cell.fault.pause_ms / 1000))
-        e.retry_after_ms = str(cell.fault.pause_ms) if cell.fault.name.endswith("_ms") else None
+        e.retry_after_ms = str(cell.fault.pause_ms)
