@@ -225,6 +225,9 @@ exchange_join(struct exchange *x, struct cascade_event *event)
 	x->speculating = x->held = false;
 	if (!leg || !relay_join(&x->relay, leg_model(leg)->provider->prefill, &x->draft))
 		return start_afresh(x, event);
+	x->head_start = true;
+	if (!x->cascade.delivered)
+		x->answered = leg_model(leg);
 	until_us = leg_ended_us(leg) ? leg_ended_us(leg) : exchange_now_us(x);
 	metric_add(x->service->shard, METRIC_SPECULATIVE_SAVED, NULL, NULL,
 	           (double)(until_us - leg_started_us(leg)) / 1e6);
