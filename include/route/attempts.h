@@ -27,8 +27,6 @@ struct candidate {
 	struct load *load;
 };
 
-enum { ATTEMPTS_MODELS_MAX = 64 };
-
 /* What a failure allows. */
 enum attempt_retry {
 	ATTEMPT_RETRY_NEVER,     /* it is the request's own fault */
@@ -38,7 +36,7 @@ enum attempt_retry {
 
 struct attempts {
 	const struct candidate *list; /* borrowed */
-	size_t count;                 /* 1 to ATTEMPTS_MODELS_MAX */
+	size_t count;                 /* at least 1 */
 	bool patient;
 	uint64_t deadline_ms; /* monotonic; 0: none */
 	size_t next;          /* index of the next model of the list */

@@ -13,17 +13,26 @@ model_name(const struct config_model *model)
 	return model ? model->label : NULL;
 }
 
+static const char *
+exchange_reason(const struct exchange *x)
+{
+	if (x->panic && x->answered && x->answered == x->asked[CASCADE_HEAVY])
+		return "panic";
+	/* The rule tripped, and the heavyweight was under way already. */
+	if (x->head_start && x->cascade.decision == DECISION_ESCALATE &&
+	    x->cascade.reason == x->cascade.rule.reason)
+		return "speculative";
+	return x->cascade.reason;
+}
+
 struct deliver_facts
 exchange_facts(const struct exchange *x)
 {
 	bool judged = x->cascading && x->cascade.decision != DECISION_NONE;
-	bool panic = x->panic && x->answered && x->answered == x->asked[CASCADE_HEAVY];
 	struct deliver_facts facts = {
 	        .request_id = x->id,
 	        .decision = judged ? cascade_decision_name(x->cascade.decision) : NULL,
-	        .reason = !judged ? NULL
-	                  : panic ? "panic"
-	                          : x->cascade.reason,
+	        .reason = judged ? exchange_reason(x) : NULL,
 	        .score = judged ? cascade_score(&x->cascade) : (double)NAN,
 	        .model = x->answered,
 	        .attempts = x->attempts_made,
