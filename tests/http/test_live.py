@@ -152,21 +152,50 @@ def random_bits(chance):
             for i in range(count)]
 
 
+def cut_into_frames(chance, count):
+    """The number of tokens in each frame: mostly one."""
+    sizes = []
+    while sum(sizes) < count:
+        sizes.append(min(chance.choice([1, 1, 1, 1, 2, 5]), count - sum(sizes)))
+    return sizes
+
+
+def frames_of(sizes, bits):
+    at, frames = 0, [ROLE]
+    for size in sizes:
+        part = list(zip(WORDS, bits))[at : at + size]
+        frames.append(f.chunk({"content": "".join(w for w, _ in part)}, entries=[f.token(*p) for p in part], head=DRAFT))
+        at += size
+    return [*frames, stop()]
+
+
+def delivered_of(sizes, bits, window, early):
+    """(tokens delivered, reason): judge(), where frames are seen whole or not at all."""
+    _, reason = judge(bits, window, early)
+    if reason is None:
+        return len(bits), None
+    tripped = next(i for i in range(1, len(bits) + 1) if judge(bits[:i], window, early)[1])
+    ends = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
+    before = max(end for end in ends if end < tripped)  # the frame that tripped is not the last looked at
+    return max(end for end in ends if end <= visible(before, window, early)), reason
+
+
 @pytest.mark.parametrize("window, early", SIZES)
 def test_no_token_of_an_uncertain_window_is_ever_seen(live, upstream, window, early):
     chance = random.Random(1000 * window + early)
     upstream.on("large-1", heavy_of("|HEAVY", " answer"))
     outcomes = set()
-    for _ in range(40):
+    for number in range(50):
         bits = random_bits(chance)
+        sizes = cut_into_frames(chance, len(bits)) if number % 2 else [1] * len(bits)
         # What is too near the threshold depends on the last bit of a sum.
         if any(abs(sum(bits[i : i + window]) / window - 2) < 1e-4 for i in range(len(bits))):
             continue
-        upstream.on("small-1", scripts.speak(tokens=list(zip(WORDS, bits)), head=DRAFT))
-        delivered, reason = judge(bits, window, early)
+        upstream.on("small-1", scripts.frames(*frames_of(sizes, bits)))
+        delivered, reason = delivered_of(sizes, bits, window, early)
         asked = len(upstream.requests_for("large-1"))
         stream = live.stream(model=f"w{window}n{early}").read()
-        story = (window, early, bits)
+        story = (window, early, sizes, bits)
         assert stream.text == text_of(delivered) + ("|HEAVY answer" if reason else ""), story
         assert stream.done and stream.complete, story
         assert (stream.routing["decision"], stream.routing["reason"]) == (
@@ -219,6 +248,38 @@ def test_a_drafter_that_fails_before_its_first_visible_token_is_not_seen(live, u
     assert stream.text == "It is Paris." and stream.done
     assert b"DRAFTED" not in stream.raw
     assert len(upstream.requests_for("large-1")[0].json["messages"]) == 1
+
+
+def test_after_a_drafter_that_failed_unseen_the_next_one_flows(start, upstream):
+    gateway = start(**live_config(upstream, routes={"auto": {"drafter": ["other", "drafter"]}}))
+    upstream.on("other-1", scripts.after([ROLE, said("DRAFTED", 0.5), said(" half", 0.5)], scripts.cut))
+    drafter = Puppet(upstream, "small-1")
+    watch = Watch(gateway)
+    drafter.take().say(ROLE, said("a"), said("b"))
+    assert watch.settle().text is None  # the first one's tokens do not count
+    drafter.say(said("c"))
+    watch.wait_text("a")
+    assert_routed(watch.stream.head, "accept", "confident", model="drafter")
+    assert watch.stream.head.header("x-gateway-attempts") == "2"
+    drafter.end(stop())
+    stream = watch.read()
+    assert stream.text == "abc" and stream.done and b"DRAFTED" not in stream.raw
+    assert float(stream.routing["score"]) == pytest.approx(0.1, abs=1e-4)
+
+
+def test_the_request_timeout_is_about_the_first_byte(start, upstream):
+    gateway = start(**live_config(upstream, server={"request_timeout": "300ms"}))
+    drafter, gate = Puppet(upstream, "small-1"), upstream.gate()
+    watch = Watch(gateway)
+    drafter.take().say(ROLE, said("a"), said("b"), said("c"))
+    watch.wait_text("a")
+    gate.wait(0.5)  # nobody opens it
+    drafter.end(said("d"), stop())
+    assert watch.read().text == "abcd" and watch.stream.done
+    drafter = Puppet(upstream, "small-1")
+    watch = Watch(gateway)
+    drafter.take().say(ROLE, said("a"), said("b"))  # nothing to be seen
+    assert_error(watch.client.read_response(), 504, code="deadline_exceeded")
 
 
 # After something was sent
