@@ -293,6 +293,43 @@ def test_the_finish_reason_is_the_heavyweights(handed):
     assert finish_reasons(stream) == ["length"] and stream.done
 
 
+# Other reasons to hand on
+
+
+CALLS = [("call_a", "weather", '{"city":"Paris"}')]
+
+
+@pytest.mark.parametrize("frame", [
+    f.chunk({"content": " DRAFTED"}, head=DRAFT),
+    f.chunk({"content": " DRAFTED"}, entries=[], head=DRAFT),
+    f.tool_frames([("call_x", "DRAFTED", "{}")], head=DRAFT)[1],
+], ids=["text", "no_candidates", "tool_call"])
+def test_a_draft_that_can_no_longer_be_scored_is_handed_on(live, upstream, frame):
+    words = [said(t) for t in ("Let", " me", " look", " it")]
+    upstream.on("small-1", scripts.after([ROLE, *words, frame], scripts.stall))
+    upstream.on("large-1", scripts.calls_tools(CALLS, head=HEAVY))
+    stream = live.stream().read()
+    assert stream.text == "Let me" and finish_reasons(stream) == ["tool_calls"] and stream.done
+    assert b"DRAFTED" not in stream.raw and b"call_a" in stream.raw
+    assert (stream.routing["decision"], stream.routing["reason"]) == ("escalate", "unscorable")
+    assert upstream.requests_for("large-1")[0].json["messages"][1:] == [{"role": "assistant", "content": "Let me"}, INSTRUCTION]
+
+
+def test_a_draft_that_can_no_longer_be_scored_runs_out_where_late_is_finish(live, upstream):
+    frames = [ROLE, *[said(t) for t in ("The", " capital", " of", " it")], f.chunk({"content": " is"}, head=DRAFT), stop()]
+    upstream.on("small-1", scripts.frames(*frames))
+    stream = live.stream(model="finish").read()
+    assert stream.text == "The capital of it is" and stream.done
+    assert (stream.routing["decision"], stream.routing["reason"]) == ("accept", "unscorable")
+
+
+def test_where_nothing_could_be_sent_of_what_the_client_has_the_whole_question_is_asked(handed, upstream):
+    stream = handed(["\n", "\n"], heavy_of("\n\nParis."), model="anthropic", max_tokens=9)
+    assert_one_answer(stream, "\n\nParis.")
+    body = upstream.requests_for("large-1")[0].json
+    assert len(body["messages"]) == 1 and body["max_tokens"] == 9
+
+
 # When the heavyweight fails
 
 PART = [f.chunk({"role": "assistant", "content": ""}, head=HEAVY), said(" of", head=HEAVY)]
@@ -325,6 +362,18 @@ def test_a_list_of_heavyweights_and_retries_are_not_tried_once_something_was_see
     upstream.on("other-1", heavy_of(" of"))
     assert_cut(gateway.stream().read(), "The capital")
     assert len(upstream.requests_for("large-1")) == 1 and upstream.requests_for("other-1") == []
+
+
+def test_a_heavyweight_that_has_no_place_free_leaves_a_broken_stream(start, upstream):
+    gateway = start(**live_config(upstream, providers={"good": {"max_concurrent": 1}}))
+    upstream.on("other-1", scripts.stall)
+    upstream.on("small-1", draft_of("The", " capital"))
+    with gateway.client() as other:
+        other.begin("POST", "/v1/chat/completions", {"model": "other", "messages": [{"role": "user", "content": "x"}]})
+        upstream.wait_request("other-1")
+        stream = gateway.stream().read()
+        assert_cut(stream, "The capital")
+        assert "max_concurrent" in stream.error["message"] and upstream.requests_for("large-1") == []
 
 
 @pytest.mark.parametrize("how", ["cut", "reset"])
@@ -364,6 +413,20 @@ def test_where_the_draft_may_stand_in_it_goes_on_itself(live, upstream):
     stream = watch.read()
     assert_one_answer(stream, "The capital of France is Paris")
     assert (stream.routing["decision"], stream.routing["reason"], stream.routing["model"]) == ("accept", "degraded", "drafter")
+
+
+def test_such_a_draft_is_let_go_when_the_heavyweight_has_said_something(live, upstream):
+    drafter, heavy = Puppet(upstream, "small-1"), Puppet(upstream, "large-1")
+    watch = Watch(live, model="degrade")
+    drafter.take().say(ROLE, *[said(t) for t in ("The", " capital", " of", " France")], said(" is", 5.0))
+    heavy.take()
+    drafter.say(said(" DRAFTED"))
+    assert watch.settle().text == "The capital" and not drafter.exchange.connection.closed.is_set()
+    heavy.say(said(" of", head=HEAVY))
+    watch.wait_text("The capital of")
+    drafter.wait_closed()
+    heavy.end(stop(HEAVY))
+    assert_one_answer(watch.read(), "The capital of")
 
 
 # Who leaves, who lags, and silence

@@ -3,7 +3,7 @@
 import pytest
 
 from lib.gateway import SLOW, eventually, soon
-from lib.live import ROLE, draft_of, live, live_daemon, said  # noqa: F401
+from lib.live import ROLE, draft_of, live, live_config, live_daemon, said  # noqa: F401
 from test_lagging import FRAMES, TEXT, Source, open_stream, rss_bytes, text_of
 
 MOST_TAKEN = 4 << 20  # our receive buffer (1 MiB, of which the kernel makes 2), the other socket buffers, what waits here
@@ -65,6 +65,21 @@ def test_a_client_that_leaves_while_the_drafter_is_paused_lets_it_go(live, upstr
 
     soon(50, attempt)
     eventually(lambda: live.metrics()["draftthinker_requests_in_flight"] == 0, "its end")
+
+
+def test_no_comments_pile_up_for_it(start, upstream):
+    """What waits for a slow client is no silence."""
+    source, gate = Source(), upstream.gate()
+    upstream.on("small-1", source)
+    gateway = start(**live_config(upstream, server={"keepalive_interval": "20ms"}))
+    stream = open_stream(gateway, "auto", "lagging-comments")
+    source.settle(gate)
+    before = len(stream.comments)
+    gate.wait(0.5)  # nobody opens it; time for 25 of them
+    for _ in range(1000):  # more than had been on its way
+        stream.next()
+    assert len(stream.comments) - before < 5
+    stream.client.close()
 
 
 def test_a_draft_that_trips_while_its_client_lags_is_handed_on_and_all_of_it_arrives(live, upstream):
