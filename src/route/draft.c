@@ -74,6 +74,7 @@ is_text(struct json_value value)
 	return value.kind == JSON_KIND_STRING && value.n > 2;
 }
 
+/* Some servers send empty tool_calls along with the text. */
 static bool
 frame_is_plain(const struct chat_frame *frame)
 {
@@ -81,7 +82,8 @@ frame_is_plain(const struct chat_frame *frame)
 		const struct chat_choice *choice = &frame->choices[i];
 
 		if (choice->index != 0 || is_text(choice->refusal) ||
-		    is_something(choice->tool_calls) || is_something(choice->function_call))
+		    (is_something(choice->tool_calls) && !json_is_empty(choice->tool_calls)) ||
+		    is_something(choice->function_call))
 			return false;
 	}
 	return true;

@@ -98,10 +98,9 @@ relay_rewrite(struct relay *relay)
 }
 
 static struct json_value
-value_of(const struct buf *text)
+value_of(const struct buf *text, enum json_kind kind)
 {
-	/* The kind does not matter to a value that is copied as it stands. */
-	return (struct json_value){text->p, text->n, text->n ? JSON_KIND_STRING : JSON_KIND_NONE};
+	return (struct json_value){text->p, text->n, text->n ? kind : JSON_KIND_NONE};
 }
 
 bool
@@ -113,8 +112,9 @@ relay_join(struct relay *relay, enum chat_prefill prefill, const struct draft *d
 	relay_part(relay);
 	if (delivered.n == 0)
 		return true;
-	relay->joined = seam_init(&relay->seam, prefill, asked, delivered, value_of(&draft->id),
-	                          value_of(&draft->created));
+	relay->joined = seam_init(&relay->seam, prefill, asked, delivered,
+	                          value_of(&draft->id, JSON_KIND_STRING),
+	                          value_of(&draft->created, JSON_KIND_NUMBER));
 	if (!relay->joined)
 		return false;
 	relay_rewrite(relay);

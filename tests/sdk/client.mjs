@@ -23,6 +23,7 @@ const cases = {
 	logprobs: () => client.chat.completions.create({ ...ask, logprobs: true, top_logprobs: 2 }),
 	streamed_logprobs: () => collect({ logprobs: true, top_logprobs: 2 }),
 	tools: () => client.chat.completions.create({ ...ask, tools }),
+	streamed_helper: () => client.chat.completions.stream(ask).finalChatCompletion(),
 	streamed_tools: () => client.chat.completions.stream({ ...ask, tools }).finalChatCompletion(),
 	bad_parameter: () => client.chat.completions.create({ ...ask, temperature: 3 }),
 	timeout: () => client.chat.completions.create(ask, { timeout: 300 }),

@@ -9,6 +9,7 @@ import pytest
 
 from lib import frames as f
 from lib import scripts
+from lib.live import ROLE, draft_of, heavy_of, live, live_daemon, said  # noqa: F401
 from lib.scripts import confident, expert, uncertain
 
 SCRIPT = Path(__file__).with_name("client.mjs")
@@ -181,3 +182,61 @@ def test_the_answers_of_the_heavyweight_are_its_own(talk, upstream):
     upstream.on("small-1", uncertain())
     upstream.on("large-1", expert("It is Paris."))
     assert talk("plain")["value"]["choices"][0]["message"]["content"] == "It is Paris."
+
+
+# Live streams
+
+LIVE = {
+    "accepted": (confident("The capital of France is Paris.", usage=f.usage(12, 6)), expert(), 18),
+    "handed_off": (draft_of("The", " capital", " of"), heavy_of("capital of France", " is", " Paris.", usage=f.usage(30, 4)), 34),
+}
+
+
+@pytest.fixture(params=sorted(LIVE))
+def flowing(request, live, talk, upstream):
+    """(talk(case), total of its usage) of a live stream that says the same whichever way it comes."""
+    drafter, heavyweight, total = LIVE[request.param]
+    upstream.on("small-1", drafter)
+    upstream.on("large-1", heavyweight)
+    yield lambda case: talk(case, on=live), total
+    assert len(upstream.requests_for("large-1")) == (request.param == "handed_off")
+
+
+def members(chunks, name):
+    """The values of a choice's member, or of its delta's, where it has one."""
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    return [value for choice in choices if (value := choice.get(name) or choice["delta"].get(name))]
+
+
+def test_a_live_stream_is_one_answer(flowing):
+    chunks = flowing[0]("stream")["value"]
+    assert text_of(chunks) == "The capital of France is Paris."
+    assert members(chunks, "role") == ["assistant"] and members(chunks, "finish_reason") == ["stop"]
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    assert len({(chunk["id"], chunk["created"]) for chunk in chunks}) == 1
+    assert all(not chunk.get("usage") for chunk in chunks)
+
+
+def test_a_live_stream_ends_with_the_usage_that_was_asked_for(flowing):
+    talk_live, total = flowing
+    chunks = talk_live("usage")["value"]
+    assert chunks[-1]["choices"] == [] and chunks[-1]["usage"]["total_tokens"] == total
+    assert all(len(chunk["choices"]) == 1 and not chunk.get("usage") for chunk in chunks[:-1])
+    assert members(chunks, "finish_reason") == ["stop"] and len({chunk["id"] for chunk in chunks}) == 1
+
+
+def test_a_live_stream_with_the_helper(flowing):
+    final = flowing[0]("streamed_helper")["value"]
+    assert final["choices"][0]["message"]["content"] == "The capital of France is Paris."
+    assert final["choices"][0]["message"]["role"] == "assistant" and final["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize("server", ["small-1", "large-1"])
+def test_a_live_stream_that_is_cut_throws(live, talk, upstream, server):
+    upstream.on("small-1", draft_of("The", " capital"))
+    upstream.on("large-1", scripts.after([said(" of")], scripts.cut))
+    if server == "small-1":
+        upstream.on("small-1", scripts.after([ROLE, *[said(t) for t in ("The", " capital", " of", " it")]], scripts.cut))
+    outcome = talk("break", on=live)
+    assert (outcome["error"], outcome["code"], outcome["type"]) == ("APIError", "upstream_truncated", "upstream_error")
+    assert outcome["said"] == ("The capital" if server == "small-1" else "The capital of")

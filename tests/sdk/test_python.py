@@ -9,6 +9,7 @@ import pytest
 from lib import frames as f
 from lib import scripts
 from lib.gateway import Gateway, long_form, soon
+from lib.live import ROLE, draft_of, heavy_of, live, live_daemon, said  # noqa: F401
 from lib.scripts import confident, expert, uncertain
 
 ASK = [{"role": "user", "content": "What is the capital of France?"}]
@@ -282,3 +283,68 @@ def test_the_asynchronous_client(gateway, upstream):
 
     asyncio.run(talk())
     upstream.wait_closed(upstream.wait_request("other-1"))
+
+
+# Live streams
+
+# What the servers do, what the client is told, and who says its usage.
+LIVE = {
+    "accepted": (confident("The capital of France is Paris.", usage=f.usage(12, 6)), expert(), 18),
+    "handed_off": (draft_of("The", " capital", " of"), heavy_of("capital of France", " is", " Paris.", usage=f.usage(30, 4)), 34),
+}
+
+
+@pytest.fixture(params=sorted(LIVE))
+def flowing(request, live, upstream):
+    """(client, total of its usage) of a live stream that says the same whichever way it comes."""
+    drafter, heavyweight, total = LIVE[request.param]
+    upstream.on("small-1", drafter)
+    upstream.on("large-1", heavyweight)
+    with sdk(live) as client:
+        yield client, total
+    assert len(upstream.requests_for("large-1")) == (request.param == "handed_off")
+
+
+def test_a_live_stream_is_one_answer(flowing):
+    client, _ = flowing
+    chunks = list(client.chat.completions.create(model="auto", messages=ASK, stream=True))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == "The capital of France is Paris."
+    assert [c.choices[0].delta.role for c in chunks if c.choices[0].delta.role] == ["assistant"]
+    assert [c.choices[0].finish_reason for c in chunks if c.choices[0].finish_reason] == ["stop"]
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert len({(c.id, c.created) for c in chunks}) == 1
+    assert all(c.usage is None for c in chunks)
+
+
+def test_a_live_stream_ends_with_the_usage_that_was_asked_for(flowing):
+    client, total = flowing
+    options = {"include_usage": True}
+    chunks = list(client.chat.completions.create(model="auto", messages=ASK, stream=True, stream_options=options))
+    assert chunks[-1].choices == [] and chunks[-1].usage.total_tokens == total
+    assert all(len(c.choices) == 1 and c.usage is None for c in chunks[:-1])
+    assert chunks[-2].choices[0].finish_reason == "stop" and len({c.id for c in chunks}) == 1
+
+
+def test_a_live_stream_with_the_helper(flowing):
+    client, _ = flowing
+    with client.chat.completions.stream(model="auto", messages=ASK) as stream:
+        deltas = "".join(event.delta for event in stream if event.type == "content.delta")
+        final = stream.get_final_completion()
+    assert deltas == final.choices[0].message.content == "The capital of France is Paris."
+    assert final.choices[0].message.role == "assistant" and final.choices[0].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("server", ["small-1", "large-1"])
+def test_a_live_stream_that_is_cut_raises(live, upstream, server):
+    upstream.on("small-1", draft_of("The", " capital"))
+    upstream.on("large-1", scripts.after([said(" of")], scripts.cut))
+    if server == "small-1":
+        upstream.on("small-1", scripts.after([ROLE, *[said(t) for t in ("The", " capital", " of", " it")]], scripts.cut))
+    text = ""
+    with sdk(live) as client, pytest.raises(openai.APIError) as caught:
+        for chunk in client.chat.completions.create(model="auto", messages=ASK, stream=True):
+            assert chunk.choices[0].finish_reason is None
+            text += chunk.choices[0].delta.content or ""
+    assert text == ("The capital" if server == "small-1" else "The capital of")
+    assert caught.value.code == "upstream_truncated" and caught.value.type == "upstream_error"
+    assert len(upstream.requests_for("large-1")) == (server == "large-1")
