@@ -8,7 +8,7 @@ from lib import frames as f
 from lib import scripts
 from lib.checks import assert_error, assert_routed
 from lib.gateway import SLOW, Gateway, eventually
-from lib.live import (DRAFT, HEAVY, ROLE, SIZES, Puppet, Scored, Watch, draft_of, heavy_of, judge, live, live_config,  # noqa: F401
+from lib.live import (DRAFT, ROLE, SIZES, Puppet, Scored, Watch, draft_of, heavy_of, judge, live, live_config,  # noqa: F401
                       live_daemon, said, stop, visible)
 from lib.scripts import confident, expert, uncertain
 
