@@ -223,6 +223,8 @@ exchange_join(struct exchange *x, struct cascade_event *event)
 	bool held = x->held;
 
 	x->speculating = x->held = false;
+	/* Now it is waited for, and worth a retry. */
+	x->attempts[CASCADE_HEAVY].patient = true;
 	if (!leg || !relay_join(&x->relay, leg_model(leg)->provider->prefill, &x->draft))
 		return start_afresh(x, event);
 	until_us = leg_ended_us(leg) ? leg_ended_us(leg) : exchange_now_us(x);
@@ -355,6 +357,7 @@ on_leg_failed(void *arg, struct leg *leg)
 	                              random_part(), now_ms(x));
 	if (role == CASCADE_HEAVY && x->speculating) {
 		end_speculation(x);
+		x->head_start_failed = true;
 		event.again = failure->retry != ATTEMPT_RETRY_NEVER;
 	}
 	exchange_step(x, event);
