@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "model/health.h"
 #include "observe/access_log.h"
 #include "route/exchange.h"
 #include "route/request_id.h"
@@ -121,17 +122,34 @@ handle_live(struct service *service, struct http_call *call)
 	endpoint_reply(service, call, "application/json", bytes_of("{\"status\":\"ok\"}"));
 }
 
+/* Would a request find a model whose breaker lets it through? */
+static bool
+is_model_usable(struct service *service)
+{
+	uint64_t now_ms = worker_now_us(service->worker) / 1000;
+
+	for (size_t i = 0; i < service->plan->config->model_count; i++) {
+		if (health_state(service->plan->models[i].health, now_ms) != BREAKER_OPEN)
+			return true;
+	}
+	return false;
+}
+
 static void
 handle_ready(struct service *service, struct http_call *call)
 {
 	struct api_error error;
 
-	if (!service->draining) {
+	if (service->draining) {
+		api_error_set(&error, 503, NULL, "draining", "The gateway is shutting down.");
+	} else if (!is_model_usable(service)) {
+		api_error_set(&error, 503, NULL, "no_upstream_available",
+		              "No model server is available: each has failed too often lately.");
+	} else {
 		endpoint_reply(service, call, "application/json",
 		               bytes_of("{\"status\":\"ready\"}"));
 		return;
 	}
-	api_error_set(&error, 503, NULL, "draining", "The gateway is shutting down.");
 	error.retry_after_ms = 1000;
 	endpoint_fail(service, call, &error, NULL);
 }
