@@ -9,7 +9,7 @@ import pytest
 from lib import scripts
 from lib.checks import assert_error, assert_routed
 from lib.gateway import SLOW, eventually, long_form, merge
-from lib.scripts import confident, expert, uncertain
+from lib.scripts import expert, uncertain
 
 CLOSED, PROBING, OPEN = 0, 1, 2
 LONG = {"failures": 3, "failed_part": 0, "open": 60, "open_max": 600}
@@ -301,5 +301,5 @@ def test_ready_as_long_as_one_model_is_usable(begin):
     assert own.gateway.get("/health/live").status == 200
     # A breaker whose pause is over lets a request through: the gateway is of use again.
     eventually(lambda: own.gateway.get("/health/ready").status == 200, "ready again")
-    own.upstream.on("small-1", confident())
-    assert_routed(own.gateway.chat(), "accept", "confident")
+    own.upstream.on("other-1", expert())
+    assert_routed(own.gateway.chat(model="other"), "direct", "pinned")
