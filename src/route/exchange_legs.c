@@ -185,12 +185,13 @@ bool
 exchange_speculate(struct exchange *x, struct cascade_event *event)
 {
 	x->speculating = true;
-	x->service->speculation_credit -= 1;
-	metric_add(x->service->shard, METRIC_SPECULATIVE_TRIGGERS, NULL, NULL, 1);
 	/* Nobody waits for it: it is worth neither a retry nor a panic. */
 	init_heavy_attempts(x, false);
-	if (!exchange_start_leg(x, CASCADE_HEAVY, event))
+	if (!exchange_start_leg(x, CASCADE_HEAVY, event)) {
+		x->service->speculation_credit -= 1;
+		metric_add(x->service->shard, METRIC_SPECULATIVE_TRIGGERS, NULL, NULL, 1);
 		return false;
+	}
 	end_speculation(x);
 	event->again = true;
 	return true;

@@ -316,8 +316,10 @@ def test_after_it_was_cut_off_no_doubt_starts_it_again_but_the_rule_does(begin, 
     gateway = begin()
     upstream.on("large-1", Turns(scripts.stall, expert("It is Paris.")))
     client = ask(gateway, stream)
-    draft.say(("a", DOUBT), ("b", CALM), ("c", CALM))
-    upstream.wait_closed(upstream.wait_request("large-1"))
+    draft.say(("a", DOUBT))
+    heavy = upstream.wait_request("large-1")
+    draft.say(("b", CALM), ("c", CALM))
+    upstream.wait_closed(heavy)
     draft.say(("d", DOUBT), ("e", DOUBT))
     settle(gateway)
     assert calls(upstream) == 1
@@ -658,6 +660,93 @@ def test_a_heavyweight_nobody_listens_for_does_no_harm(begin, upstream, draft):
     draft.say(("DRAFTED", DOUBT), (" no", TRIP))
     assert_error(client.read_response(), 502, code="upstream_unreachable")
     sock.close()
+
+
+def occupy(gateway, upstream):
+    """A request that takes the heavyweight's provider's only place; closing the client frees it."""
+    upstream.on("other-1", scripts.stall)
+    client = ask(gateway, model="other", stream=False)
+    upstream.wait_request("other-1")
+    return client
+
+
+def test_where_the_provider_has_no_place_none_is_started_and_the_draft_is_the_answer(begin, upstream, draft):
+    gateway = begin(providers={"good": {"max_concurrent": 1}})
+    upstream.on("large-1", expert("It is Paris."))
+    other = occupy(gateway, upstream)
+    client = ask(gateway, stream=False)
+    draft.say(("It", DOUBT))
+    draft.finish()
+    assert client.read_response().text == "It"
+    assert calls(upstream) == 0 and speculated(gateway) == (0, 0)
+    # When the rule trips, a place may be free again.
+    client = ask(gateway, stream=False)
+    draft.say(("DRAFTED", DOUBT))
+    settle(gateway)
+    other.close()
+    upstream.wait_closed(upstream.wait_request("other-1"))
+    draft.say((" no", TRIP))
+    assert client.read_response().text == "It is Paris."
+    assert calls(upstream) == 1 and speculated(gateway) == (0, 0)
+
+
+def test_one_whose_breaker_is_open_is_not_started_in_panic(begin, upstream, draft):
+    gateway = begin(breaker={"failures": 1, "open": 60})
+    upstream.on("large-1", scripts.failure(500))
+    assert gateway.chat(model="heavyweight").status == 502
+    upstream.on("large-1", expert("It is Paris."))
+    client = ask(gateway, stream=False)
+    draft.say(("DRAFTED", DOUBT))
+    settle(gateway)
+    assert calls(upstream) == 1 and speculated(gateway) == (0, 0)
+    draft.say((" no", TRIP))
+    answer = client.read_response()
+    assert answer.text == "It is Paris." and calls(upstream) == 2
+    assert_routed(answer, "escalate", "panic", model="heavyweight")
+
+
+def test_if_it_has_refused_the_request_the_draft_may_be_the_answer(begin, upstream, draft):
+    gateway = begin(on_heavyweight_down="draft")
+    upstream.on("large-1", scripts.failure(400))
+    client = ask(gateway, stream=False)
+    draft.say(("It", DOUBT))
+    upstream.wait_request("large-1")
+    eventually(lambda: sample(gateway, 'upstream_requests_in_flight{model="heavyweight"}') == 0, "its end")
+    draft.say((" is", TRIP), (" Rome", CALM))
+    draft.finish()
+    answer = client.read_response()
+    assert answer.text == "It is Rome" and calls(upstream) == 1
+    assert_routed(answer, "accept", "degraded", model="drafter")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_deadline_ends_both(begin, upstream, draft, stream):
+    gateway = begin(server={"request_timeout": f"{int(300 * max(1, SLOW / 4))}ms"})
+    upstream.on("large-1", scripts.stall)
+    client = ask(gateway, stream)
+    draft.say(("DRAFTED", DOUBT))
+    heavy = upstream.wait_request("large-1")
+    assert_error(client.read_response(), 504, code="deadline_exceeded")
+    upstream.wait_closed(heavy)
+    upstream.wait_closed(upstream.wait_request("small-1"))
+    assert speculated(gateway) == (1, 1)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_in_the_other_form_is_used_too(begin, upstream, draft, stream):
+    """JSON where a stream was asked for, and a stream where JSON was."""
+    gateway = begin()
+    whole = scripts.reply(200, f.completion("It is Paris.", head=HEAVY))
+    events = scripts.frames(*f.text_frames([("It is", 0), (" Paris.", 0)], logprobs=False, head=HEAVY))
+    upstream.on("large-1", whole if stream else events)
+    client = ask(gateway, stream)
+    draft.say(("DRAFTED", DOUBT))
+    upstream.wait_request("large-1")
+    eventually(lambda: sample(gateway, 'upstream_requests_in_flight{model="heavyweight"}') == 0, "its end")
+    draft.say((" no", TRIP))
+    text, head = answer_of(client, stream)
+    assert text == "It is Paris." and calls(upstream) == 1
+    assert_routed(head, "escalate", "early_exit", model="heavyweight")
 
 
 # Its bounds
