@@ -46,6 +46,11 @@ bool permit_return(struct permit *permit, enum health_result result, uint64_t no
                    enum breaker_state *old, enum breaker_state *state);
 
 enum breaker_state health_state(struct health *health, uint64_t now_ms);
+/* What the gauge of the breaker's state is to be changed by so that it shows it: 0 closed, 1 a probe under
+ * way, 2 open, or half-open and waiting for a probe. What all callers were told adds up to that. */
+int health_show(struct health *health);
+/* From now on it is shown as 0: its model is gone, or another has its name. */
+void health_retire(struct health *health);
 /* Until an open breaker becomes half-open; 0 when it is not open. */
 uint64_t health_due_in_ms(struct health *health, uint64_t now_ms);
 

@@ -42,6 +42,7 @@ struct exchange {
 	bool used[CASCADE_LEGS]; /* the client got something of it */
 	bool speculating;        /* the heavyweight runs alongside, and nobody waits for it */
 	bool head_start;         /* that of a heavyweight which ran alongside was used */
+	bool head_start_failed;  /* the heavyweight did, while it ran alongside */
 	bool panic;              /* every breaker was open, and one model was asked all the same */
 	bool expired;            /* the deadline has passed */
 	enum health_answer refusal; /* why no heavyweight could be asked */

@@ -8,6 +8,7 @@
 
 #include "model/config.h"
 #include "net/http_client.h"
+#include "observe/metrics.h"
 #include "route/attempts.h"
 
 /* A route's models, in the order of the configuration. */
@@ -32,6 +33,10 @@ struct plan {
  */
 struct plan *plan_new(struct config *config, const struct plan *previous, char *error, size_t size);
 struct plan *plan_ref(struct plan *plan);
+/* A worker goes over from one plan to the next: the gauges of breakers that the reload has closed, or whose
+ * model is gone, are put right. Harmless when several workers do so. */
+void plan_show_breakers(const struct plan *old, const struct plan *new,
+                        struct metrics_shard *shard);
 void plan_unref(struct plan *plan); /* any thread; NULL is allowed */
 
 const struct http_target *plan_chat_target(const struct plan *plan,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "model/health.h"
 #include "observe/access_log.h"
 #include "route/exchange.h"
 #include "route/request_id.h"
@@ -121,15 +122,14 @@ handle_live(struct service *service, struct http_call *call)
 	endpoint_reply(service, call, "application/json", bytes_of("{\"status\":\"ok\"}"));
 }
 
-/* Is there a model whose breaker is not open? */
+/* Would a request find a model whose breaker lets it through? */
 static bool
-has_usable_model(struct service *service)
+is_model_usable(struct service *service)
 {
-	const struct plan *plan = service->plan;
 	uint64_t now_ms = worker_now_us(service->worker) / 1000;
 
-	for (size_t i = 0; i < plan->config->model_count; i++) {
-		if (health_state(plan->models[i].health, now_ms) != BREAKER_OPEN)
+	for (size_t i = 0; i < service->plan->config->model_count; i++) {
+		if (health_state(service->plan->models[i].health, now_ms) != BREAKER_OPEN)
 			return true;
 	}
 	return false;
@@ -140,16 +140,16 @@ handle_ready(struct service *service, struct http_call *call)
 {
 	struct api_error error;
 
-	if (!service->draining && has_usable_model(service)) {
+	if (service->draining) {
+		api_error_set(&error, 503, NULL, "draining", "The gateway is shutting down.");
+	} else if (!is_model_usable(service)) {
+		api_error_set(&error, 503, NULL, "no_upstream_available",
+		              "No model server is available: each has failed too often lately.");
+	} else {
 		endpoint_reply(service, call, "application/json",
 		               bytes_of("{\"status\":\"ready\"}"));
 		return;
 	}
-	if (service->draining)
-		api_error_set(&error, 503, NULL, "draining", "The gateway is shutting down.");
-	else
-		api_error_set(&error, 503, NULL, "no_upstream_available",
-		              "The breakers of all models are open.");
 	error.retry_after_ms = 1000;
 	endpoint_fail(service, call, &error, NULL);
 }

@@ -210,6 +210,7 @@ on_station_reload(void *arg)
 
 	if (!http_server_reload(station->server, &options, error, sizeof(error)))
 		log_event(station->service.log, LOG_LEVEL_ERROR, "reload_failed", "%s", error);
+	plan_show_breakers(station->service.plan, reload->plan, station->service.shard);
 	plan_unref(station->service.plan);
 	station->service.plan = reload->plan;
 	free(reload);

@@ -13,6 +13,8 @@ struct load {
 struct health {
 	pthread_mutex_t lock; /* guards the breaker */
 	struct breaker breaker;
+	int shown;           /* guarded too: what the gauge was told */
+	bool retired;        /* guarded too */
 	unsigned references; /* atomic */
 };
 
@@ -181,6 +183,36 @@ health_state(struct health *health, uint64_t now_ms)
 	state = breaker_state_at(&health->breaker, now_ms);
 	pthread_mutex_unlock(&health->lock);
 	return state;
+}
+
+static int
+gauge_of(const struct health *health)
+{
+	const struct breaker *breaker = &health->breaker;
+
+	if (health->retired || breaker->state == BREAKER_CLOSED)
+		return 0;
+	return breaker->state == BREAKER_HALF_OPEN && breaker->probing ? 1 : 2;
+}
+
+int
+health_show(struct health *health)
+{
+	int step;
+
+	pthread_mutex_lock(&health->lock);
+	step = gauge_of(health) - health->shown;
+	health->shown += step;
+	pthread_mutex_unlock(&health->lock);
+	return step;
+}
+
+void
+health_retire(struct health *health)
+{
+	pthread_mutex_lock(&health->lock);
+	health->retired = true;
+	pthread_mutex_unlock(&health->lock);
 }
 
 uint64_t

@@ -255,7 +255,7 @@ exchange_fail_heavy(struct exchange *x)
 		api_error_set(&error, 500, NULL, NULL, "The request could not be carried out: %s.",
 		              x->detail[0] ? x->detail : "out of memory");
 	}
-	error.no_retry |= x->attempts[CASCADE_HEAVY].made > 1;
+	error.no_retry |= x->attempts[CASCADE_HEAVY].made + x->head_start_failed > 1;
 	fail_with(x, &error, buf_bytes(&body));
 	buf_fini(&body);
 }

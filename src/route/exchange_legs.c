@@ -185,12 +185,13 @@ bool
 exchange_speculate(struct exchange *x, struct cascade_event *event)
 {
 	x->speculating = true;
-	x->service->speculation_credit -= 1;
-	metric_add(x->service->shard, METRIC_SPECULATIVE_TRIGGERS, NULL, NULL, 1);
 	/* Nobody waits for it: it is worth neither a retry nor a panic. */
 	init_heavy_attempts(x, false);
-	if (!exchange_start_leg(x, CASCADE_HEAVY, event))
+	if (!exchange_start_leg(x, CASCADE_HEAVY, event)) {
+		x->service->speculation_credit -= 1;
+		metric_add(x->service->shard, METRIC_SPECULATIVE_TRIGGERS, NULL, NULL, 1);
 		return false;
+	}
 	end_speculation(x);
 	event->again = true;
 	return true;
@@ -223,6 +224,8 @@ exchange_join(struct exchange *x, struct cascade_event *event)
 	bool held = x->held;
 
 	x->speculating = x->held = false;
+	/* Now it is waited for, and worth a retry. */
+	x->attempts[CASCADE_HEAVY].patient = true;
 	if (!leg || !relay_join(&x->relay, leg_model(leg)->provider->prefill, &x->draft))
 		return start_afresh(x, event);
 	x->head_start = true;
@@ -358,6 +361,7 @@ on_leg_failed(void *arg, struct leg *leg)
 	                              random_part(), now_ms(x));
 	if (role == CASCADE_HEAVY && x->speculating) {
 		end_speculation(x);
+		x->head_start_failed = true;
 		event.again = failure->retry != ATTEMPT_RETRY_NEVER;
 	}
 	exchange_step(x, event);

@@ -49,9 +49,14 @@ exchange_facts(const struct exchange *x)
 /* Upstream was cut off before it told its usage: what it said was counted, and of the prompt's length there
  * is another leg's word, or else the rule of thumb of four bytes a token. */
 static void
-estimate_usage(const struct exchange *x, struct chat_usage *usage)
+estimate_usage(const struct exchange *x, enum cascade_leg role, struct chat_usage *usage)
 {
-	usage->prompt_tokens = x->prompt_tokens ? x->prompt_tokens : x->request.body.n / 4;
+	const struct leg *other = x->legs[role == CASCADE_DRAFT];
+	uint64_t prompt_tokens = x->prompt_tokens;
+
+	if (!prompt_tokens && other && leg_usage(other).known)
+		prompt_tokens = leg_usage(other).prompt_tokens;
+	usage->prompt_tokens = prompt_tokens ? prompt_tokens : x->request.body.n / 4;
 	usage->known = true;
 }
 
@@ -82,7 +87,7 @@ exchange_count_leg(struct exchange *x, const struct leg *leg)
 		           (double)usage.completion_tokens);
 	}
 	if (!usage.known)
-		estimate_usage(x, &usage);
+		estimate_usage(x, role, &usage);
 	if (price_of(&model->price, &usage, &nano_usd)) {
 		x->cost_nano_usd = price_add(x->cost_nano_usd, nano_usd);
 		metric_add(shard, METRIC_COST, model->label, kind, (double)nano_usd / 1e9);

@@ -44,12 +44,6 @@ leg_bury(struct leg *leg)
 	worker_bury(leg->service->worker, leg, leg_destroy);
 }
 
-static int
-gauge_of(enum breaker_state state)
-{
-	return state == BREAKER_CLOSED ? 0 : 2;
-}
-
 static void
 leg_tell_breaker(struct leg *leg, enum breaker_state state)
 {
@@ -64,17 +58,23 @@ leg_tell_breaker(struct leg *leg, enum breaker_state state)
 		          "model=\"%s\" why=success", label);
 }
 
-/*
- * The gauge is the sum of what all workers add to it, so each step must be taken back by another. A
- * breaker becomes half-open by the clock, which nobody sees: it counts as open until a probe is let
- * through, and again after a probe that told nothing.
- */
+/* The gauge is the sum of what all workers add to it. */
+static void
+leg_show_breaker(struct leg *leg, struct health *health)
+{
+	int step = health_show(health);
+
+	if (step)
+		metric_add(leg->service->shard, METRIC_BREAKER_STATE, leg->model->label, NULL,
+		           step);
+}
+
 static void
 leg_take_permit(struct leg *leg, const struct permit *permit)
 {
 	leg->permit = *permit;
-	if (permit->probe)
-		metric_add(leg->service->shard, METRIC_BREAKER_STATE, leg->model->label, NULL, -1);
+	if (permit->health)
+		leg_show_breaker(leg, permit->health);
 }
 
 static void
@@ -88,18 +88,17 @@ leg_return_permit(struct leg *leg, enum health_result result)
 	struct metrics_shard *shard = leg->service->shard;
 	const char *label = leg->model->label;
 	enum breaker_state old, state;
-	bool probe = leg->permit.probe;
+	struct health *health;
 
 	if (!leg->permit.health)
 		return;
+	health = health_ref(leg->permit.health);
 	metric_add(shard, METRIC_BREAKER_RESULTS, label, names[result], 1);
-	if (probe)
-		metric_add(shard, METRIC_BREAKER_STATE, label, NULL, 1);
-	if (!permit_return(&leg->permit, result, worker_now_us(leg->service->worker) / 1000, &old,
-	                   &state))
-		return;
-	metric_add(shard, METRIC_BREAKER_STATE, label, NULL, gauge_of(state) - gauge_of(old));
-	leg_tell_breaker(leg, state);
+	if (permit_return(&leg->permit, result, worker_now_us(leg->service->worker) / 1000, &old,
+	                  &state))
+		leg_tell_breaker(leg, state);
+	leg_show_breaker(leg, health);
+	health_unref(health);
 }
 
 /* The one end of a leg: result is the metric's label, health what is learnt of the model. */

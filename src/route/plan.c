@@ -148,6 +148,32 @@ plan_new(struct config *config, const struct plan *previous, char *error, size_t
 	return plan;
 }
 
+static bool
+plan_has_health(const struct plan *plan, const struct health *health)
+{
+	for (size_t i = 0; i < plan->config->model_count; i++) {
+		if (plan->models[i].health == health)
+			return true;
+	}
+	return false;
+}
+
+void
+plan_show_breakers(const struct plan *old, const struct plan *new, struct metrics_shard *shard)
+{
+	for (size_t i = 0; i < old->config->model_count; i++) {
+		const struct candidate *candidate = &old->models[i];
+		int step;
+
+		if (!plan_has_health(new, candidate->health))
+			health_retire(candidate->health);
+		step = health_show(candidate->health);
+		if (step)
+			metric_add(shard, METRIC_BREAKER_STATE, candidate->model->label, NULL,
+			           step);
+	}
+}
+
 struct plan *
 plan_ref(struct plan *plan)
 {

@@ -1,10 +1,12 @@
 """Who leaves or is no longer needed is let go on the wire at once, in every phase."""
 
+import time
+
 import pytest
 
 from lib import frames as f
 from lib import scripts
-from lib.gateway import eventually, soon
+from lib.gateway import eventually, merge, soon
 from lib.scripts import confident, expert, uncertain
 
 LIMIT_MS = 50
@@ -101,8 +103,6 @@ def test_a_client_that_closes_its_sending_side_has_left(gateway, upstream):
     seen = []
 
     def attempt():
-        import time
-
         with gateway.client() as client:
             client.begin("POST", "/v1/chat/completions", {"model": "other", "messages": [{"role": "user", "content": "x"}]})
             seen.append(upstream.wait_request("other-1", len(seen) + 1))
@@ -190,3 +190,178 @@ def test_after_many_who_left_nothing_is_in_flight(gateway, upstream):
     upstream.wait_for(
         lambda: all(c.closed.is_set() for c in upstream.connections if c.requests and c.requests[-1] in upstream.requests),
         "all legs closed")
+
+
+# What is under way besides one model at a time: a draft held back or flowing, a heavyweight beside it or after it
+
+LIVE = {"stream": {"mode": "live"}, "entropy": {"window_size": 2, "early_exit_count": 2}}
+BESIDE = merge(LIVE, {"speculative": {"enabled": True, "soft_threshold_mult": 0.5}})
+FALLING = {"routes": {"auto": {"on_heavyweight_down": "draft"}}}
+PAUSE = {"providers": {"good": {"retries": 2}}}
+CALM, DOUBT, TRIP = 0.1, 1.5, 6.0  # bits
+BUSY = scripts.failure(503, headers=[("retry-after-ms", "300")])
+
+
+def says(*bits):
+    """A stream with tokens of these entropies, then silence."""
+    pairs = [(f"{i} ", each) for i, each in enumerate(bits)]
+    return scripts.after(f.text_frames(pairs, finish=None), scripts.stall)
+
+
+class Leaving:
+    """config, stream, servers: what is asked, of whom. legs: the models at work when the client leaves. heard: the text that
+    it has by then; None: no head. ended: attempts at the heavyweight that are over by then, by their result."""
+
+    def __init__(self, config, stream, servers, legs, heard=None, ended=None):
+        self.config, self.stream, self.servers, self.legs, self.heard, self.ended = config, stream, servers, legs, heard, ended
+
+
+STAGES = {
+    "drafting": Leaving(LIVE, False, {"small-1": says(CALM, CALM)}, ["small-1"]),
+    "draft_held_back": Leaving(LIVE, True, {"small-1": says(CALM, CALM)}, ["small-1"]),
+    "draft_held": Leaving({"stream": {"mode": "hold"}}, True, {"small-1": says(*[CALM] * 30)}, ["small-1"]),
+    "draft_flowing": Leaving(LIVE, True, {"small-1": says(*[CALM] * 5)}, ["small-1"], "0 1 2 "),
+    "speculating": Leaving(BESIDE, False, {"small-1": says(CALM, DOUBT), "large-1": scripts.stall}, ["small-1", "large-1"]),
+    "speculating_held_back": Leaving(
+        BESIDE, True, {"small-1": says(CALM, DOUBT), "large-1": part_stream()}, ["small-1", "large-1"]),
+    "speculating_flowing": Leaving(
+        BESIDE, True, {"small-1": says(CALM, DOUBT, DOUBT, DOUBT), "large-1": part_stream()}, ["small-1", "large-1"], "0 1 "),
+    "head_start_waited_for": Leaving(BESIDE, False, {"small-1": says(DOUBT, TRIP), "large-1": part_json}, ["large-1"]),
+    "relaying": Leaving(LIVE, True, {"small-1": says(TRIP), "large-1": part_stream()}, ["large-1"], "one two"),
+    "handing_off": Leaving(LIVE, True, {"small-1": says(CALM, CALM, CALM, TRIP), "large-1": scripts.stall}, ["large-1"], "0 "),
+    "handing_off_after_head": Leaving(LIVE, True, {"small-1": says(CALM, CALM, CALM, TRIP), "large-1": head_only}, ["large-1"], "0 "),
+    "handed_off": Leaving(LIVE, True, {"small-1": says(CALM, CALM, CALM, TRIP), "large-1": part_stream()}, ["large-1"], "0 one two"),
+    "escalated_with_the_draft_kept": Leaving(
+        FALLING, False, {"small-1": says(TRIP), "large-1": scripts.stall}, ["small-1", "large-1"]),
+    "falling_back": Leaving(
+        FALLING, False, {"small-1": says(TRIP), "large-1": scripts.failure(500)}, ["small-1"], None, {"status": 1}),
+    "falling_back_flowing": Leaving(
+        merge(LIVE, FALLING), True, {"small-1": says(CALM, CALM, CALM, TRIP), "large-1": scripts.failure(500)}, ["small-1"], "0 ", {"status": 1}),
+    "after_a_retry": Leaving(
+        PAUSE, False, {"small-1": says(TRIP), "large-1": [scripts.failure(500), scripts.stall]}, ["large-1"], None, {"status": 1}),
+}
+
+
+def turns(scripts_):
+    """The n-th request is answered by the n-th script, and all later ones by the last."""
+    left = list(scripts_)
+
+    def script(exchange):
+        (left.pop(0) if len(left) > 1 else left[0])(exchange)
+
+    return script
+
+
+def in_flight(gateway):
+    samples = gateway.metrics()
+    return {name: n for name, n in samples.items() if name.startswith("draftthinker_upstream_requests_in_flight") and n}
+
+
+def reach(gateway, upstream, stage, request_id):
+    """A client whose request is at the stage, and the requests that are at work upstream."""
+    counts = {model: len(upstream.requests_for(model)) for model in stage.servers}
+    before = gateway.metrics()
+    for model, script in stage.servers.items():
+        upstream.on(model, turns(script) if isinstance(script, list) else script)
+    client = gateway.client()
+    client.begin("POST", "/v1/chat/completions",
+                 {"model": "auto", "stream": stage.stream, "messages": [{"role": "user", "content": "x"}]},
+                 [("X-Request-ID", request_id)])
+    if stage.heard is not None:
+        stream = client.stream()
+        while stream.text != stage.heard:
+            assert stream.next() is not None, stream.items
+    for result, count in (stage.ended or {}).items():
+        name = f'draftthinker_upstream_results_total{{model="heavyweight",result="{result}"}}'
+        eventually(lambda: gateway.metrics().get(name, 0) >= before.get(name, 0) + count, f"{count} {result}")
+    for model in stage.servers:
+        tried = len(stage.servers[model]) if isinstance(stage.servers[model], list) else 1
+        upstream.wait_request(model, counts[model] + tried)
+    eventually(lambda: sum(in_flight(gateway).values()) == len(stage.legs), f"{stage.legs} at work")
+    return client, [upstream.requests_for(model)[-1] for model in stage.legs]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_when_the_client_leaves_every_model_at_work_is_let_go_within_50_ms(start, upstream, name, workers):
+    stage = STAGES[name]
+    gateway = start(**merge(stage.config, {"server": {"workers": workers}}))
+    tries = []
+
+    def attempt():
+        tries.append(f"{name}-{len(tries)}")
+        client, requests = reach(gateway, upstream, stage, tries[-1])
+        asked = len(upstream.requests)
+        assert not any(upstream.connection_of(request).closed.is_set() for request in requests)
+        at = client.close()
+        taken = max(upstream.wait_closed(request) for request in requests) - at
+        line = gateway.access_line(tries[-1])
+        assert (line["end"], line["status"]) == ("client_gone", 499 if stage.heard is None else 200)
+        assert "error" not in line
+        # Another worker may be asked for the metrics between the line and the counts.
+        eventually(lambda: gateway.metrics()["draftthinker_requests_in_flight"] == 0, "nothing in flight")
+        assert gateway.metrics()["draftthinker_client_disconnects_total"] == len(tries)
+        assert in_flight(gateway) == {}
+        assert len(upstream.requests) == asked, "nobody is asked for one who has left"
+        return taken
+
+    soon(LIMIT_MS, attempt)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_who_leaves_between_two_attempts_causes_no_other(start, upstream, stream):
+    gateway = start(**PAUSE)
+    upstream.on("other-1", BUSY)
+    name = 'draftthinker_upstream_results_total{model="other",result="status"}'
+    tries = []
+
+    def attempt():
+        tries.append(f"between-{len(tries)}")
+        client = gateway.client()
+        client.begin("POST", "/v1/chat/completions",
+                     {"model": "other", "stream": stream, "messages": [{"role": "user", "content": "x"}]}, [("X-Request-ID", tries[-1])])
+        eventually(lambda: gateway.metrics().get(name, 0) == len(tries), "the first attempt's end")
+        at = client.close()
+        line = gateway.access_line(tries[-1])
+        taken = time.monotonic() - at
+        assert (line["end"], line["status"], line["attempts"]) == ("client_gone", 499, 1)
+        assert gateway.metrics()["draftthinker_client_disconnects_total"] == len(tries)
+        return taken
+
+    soon(LIMIT_MS, attempt)
+    upstream.gate().wait(0.5)  # the pause would have been over
+    assert len(upstream.requests) == len(tries)
+    assert gateway.metrics()["draftthinker_requests_in_flight"] == 0
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_one_who_leaves_with_the_body_half_sent_leaves_nothing_behind(start, upstream, framing):
+    gateway = start()
+    head = b"Content-Length: 1000\r\n\r\n" if framing == "length" else b"Transfer-Encoding: chunked\r\n\r\n400\r\n"
+    clients = [gateway.client() for _ in range(10)]
+    for client in clients:
+        client.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + head + b'{"messages":[')
+    for i, client in enumerate(clients):
+        client.close() if i % 2 else client.reset()
+    upstream.on("small-1", confident())
+    assert gateway.chat().status == 200
+    assert len(upstream.requests) == 1
+    assert gateway.metrics()["draftthinker_requests_in_flight"] == 0
+
+
+def test_a_flowing_draft_that_its_client_cannot_take_in_is_let_go_with_it(start, upstream):
+    """The drafter is paused, so only the client's end tells."""
+    gateway = start(**LIVE)
+
+    def script(exchange):
+        exchange.head()
+        exchange.frames(f.text_frames([("x" * 100_000, CALM)] * 300))
+        exchange.end()
+
+    upstream.on("small-1", script)
+    stream = gateway.stream()
+    assert stream.next() is not None
+    request = upstream.wait_request("small-1")
+    stream.client.reset()
+    eventually(lambda: not upstream.connection_of(request).busy, "the end of the script")
+    eventually(lambda: in_flight(gateway) == {}, "nothing at work")

@@ -414,7 +414,39 @@ START_TEST(test_the_last_thread_to_let_go_frees)
 }
 END_TEST
 
-UNIT_MAIN("health", test_a_load_counts_up_to_the_limit, test_a_limit_of_0_is_none,
+START_TEST(test_what_is_told_of_the_gauge_adds_up_to_the_state)
+{
+	struct health *health = health_new(&options);
+	struct load *load = load_new();
+	struct permit permit, late;
+	int gauge = health_show(health);
+
+	ck_assert_int_eq(gauge, 0);
+	ck_assert_int_eq(health_admit(health, load, 0, false, NOW, &late), HEALTH_ADMITTED);
+	fail_times(health, load, 2, NOW);
+	gauge += health_show(health);
+	ck_assert_msg(gauge == 2, "open: %d", gauge);
+	ck_assert_msg(health_show(health) == 0, "told once");
+	ck_assert_int_eq(health_admit(health, load, 0, false, NOW + 1000, &permit),
+	                 HEALTH_ADMITTED);
+	gauge += health_show(health);
+	ck_assert_msg(gauge == 1, "the probe is under way: %d", gauge);
+	give_back(&permit, HEALTH_NEUTRAL, NOW + 1000);
+	gauge += health_show(health);
+	ck_assert_msg(gauge == 2, "it waits for a probe: %d", gauge);
+	health_retire(health);
+	gauge += health_show(health);
+	ck_assert_msg(gauge == 0, "retired: %d", gauge);
+	give_back(&late, HEALTH_FAILURE, NOW + 1000);
+	gauge += health_show(health);
+	ck_assert_msg(gauge == 0, "a late result of a retired one: %d", gauge);
+	health_unref(health);
+	load_unref(load);
+}
+END_TEST
+
+UNIT_MAIN("health", test_what_is_told_of_the_gauge_adds_up_to_the_state,
+          test_a_load_counts_up_to_the_limit, test_a_limit_of_0_is_none,
           test_nothing_is_released_twice_or_missed,
           test_a_permit_is_counted_until_it_is_returned_once,
           test_a_busy_provider_leaves_the_breaker_as_it_was,
