@@ -19,6 +19,7 @@ struct sim_completion {
 	const struct sim_vocabulary *vocabulary;
 	struct sim_distribution_set *distributions;
 	struct buf prompt;    /* owned */
+	struct buf partial;   /* owned: the answer it goes on from; empty: none */
 	struct buf model;     /* owned: as a JSON string */
 	struct buf name;      /* owned: of the tool that is called */
 	struct buf arguments; /* owned: and what with */
@@ -28,6 +29,7 @@ struct sim_completion {
 	unsigned open;               /* choices that have not finished */
 	enum sim_answer_kind kind;
 	bool logprobs, include_usage;
+	bool repeats; /* each choice begins with a token that is the partial answer */
 	bool usage_sent, garbage_sent, ended;
 	unsigned top_logprobs;
 	uint64_t serial, created_s, fingerprint;

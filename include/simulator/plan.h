@@ -39,7 +39,7 @@ struct sim_plan {
 	uint32_t cut, stall, garbage, error200;
 	uint16_t status;        /* answer with this error; 0: no */
 	uint32_t retry_after_s; /* SIM_NEVER: no such header */
-	bool html502, empty, no_logprobs, no_done, refusal, tool;
+	bool html502, empty, no_logprobs, no_done, refusal, tool, echo;
 	char finish[24]; /* finish_reason of an answer that was not cut short; empty: as it comes */
 };
 

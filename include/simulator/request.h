@@ -13,7 +13,9 @@ enum { SIM_STOPS_MAX = 4, SIM_CHOICES_MAX = 128 };
 
 struct sim_request {
 	struct buf model;
-	struct buf prompt; /* the text of the last user message */
+	struct buf
+	        prompt; /* the text of the last user message; the gateway's instruction is none */
+	struct buf partial; /* of the assistant's message after it, to go on from; empty: none */
 	struct buf stops[SIM_STOPS_MAX];
 	size_t stop_count;
 	struct json_value tools; /* an array that is not empty, or JSON_KIND_NONE */
@@ -22,6 +24,7 @@ struct sim_request {
 	uint64_t prompt_tokens;
 	unsigned n, top_logprobs;
 	bool stream, include_usage, logprobs;
+	bool prefix;        /* the partial answer's message says so */
 	struct buf scratch; /* internal */
 };
 

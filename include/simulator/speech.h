@@ -1,6 +1,8 @@
 /*
  * What the simulator says: a row of tokens that begins with an echo of the prompt and goes on in
- * grammatical, meaningless sentences. The same seed, prompt and count give the same tokens.
+ * grammatical, meaningless sentences. The same seed, prompt and count give the same tokens. The prompt
+ * alone decides how the sentences are built, the seed which words they hold: so one speech can go on in
+ * the middle of a sentence of another.
  *
  * The tokens borrow from the vocabulary and from the prompt. One thread.
  */
@@ -27,6 +29,12 @@ void sim_speech_fini(struct sim_speech *speech);
 /* Says `count` tokens (at most SIM_SPEECH_MAX). prompt: UTF-8. False when there is no memory. */
 bool sim_speech_answer(struct sim_speech *speech, const struct sim_vocabulary *v, uint64_t seed,
                        struct bytes prompt, uint32_t count);
+
+/* Leaves out as many of the first tokens as a partial answer holds, so that the rest goes on from it. */
+void sim_speech_skip(struct sim_speech *speech, struct bytes partial);
+
+/* Puts a text, borrowed, in front as one token. At most once a speech. */
+void sim_speech_repeat(struct sim_speech *speech, struct bytes text);
 
 /* Says that it will not help, in at most `count` tokens. */
 bool sim_speech_refusal(struct sim_speech *speech, const struct sim_vocabulary *v, uint32_t count);

@@ -73,6 +73,12 @@ enum chat_prefill {
 	                         * that is not sent */
 };
 
+/* The instruction of CHAT_PREFILL_NONE: the whole text of a user message. It holds nothing that JSON
+ * would have to escape. */
+#define CHAT_INSTRUCTION                                                                           \
+	"Your previous answer was cut off. Continue it exactly where it stops. Repeat nothing of " \
+	"it, and write no introduction and no comment."
+
 struct chat_rewrite {
 	const char *model;     /* the upstream's name for the model */
 	bool draft;            /* also set stream, logprobs, top_logprobs and stream_options */

@@ -31,6 +31,8 @@ choice_speak(struct sim_completion *c, struct sim_choice *choice, const struct s
 		made = sim_speech_answer(speech, c->vocabulary, choice->seed, prompt, tokens);
 	if (!made)
 		return false;
+	if (c->kind == SIM_ANSWER_TEXT)
+		sim_speech_skip(speech, buf_bytes(&c->partial));
 	if (speech->count > request->max_tokens) {
 		speech->count = (uint32_t)request->max_tokens;
 		choice->finish = "length";
@@ -39,6 +41,8 @@ choice_speak(struct sim_completion *c, struct sim_choice *choice, const struct s
 		stops[i] = buf_bytes(&request->stops[i]);
 	if (sim_speech_stop(speech, stops, request->stop_count))
 		choice->finish = c->plan.finish[0] ? c->plan.finish : "stop";
+	if (c->repeats)
+		sim_speech_repeat(speech, buf_bytes(&c->partial));
 	return true;
 }
 
@@ -56,6 +60,8 @@ completion_speak(struct sim_completion *c, const struct sim_completion_spec *spe
 		c->kind = SIM_ANSWER_TOOL;
 	else if (c->plan.refusal)
 		c->kind = SIM_ANSWER_REFUSAL;
+	c->repeats = c->plan.echo && !c->plan.empty && request->prefix && c->partial.n > 0 &&
+	             c->kind == SIM_ANSWER_TEXT;
 	c->logprobs = request->logprobs && !c->plan.no_logprobs && c->kind != SIM_ANSWER_TOOL;
 	c->top_logprobs = request->top_logprobs;
 	c->include_usage = request->include_usage;
@@ -82,8 +88,9 @@ sim_completion_new(const struct sim_completion_spec *spec)
 	c->choice_count = c->open = spec->request->n;
 	c->choices = mem_array(c->choice_count, sizeof(*c->choices));
 	buf_add_bytes(&c->prompt, spec->prompt);
+	buf_add_bytes(&c->partial, buf_bytes(&spec->request->partial));
 	buf_add_json_string(&c->model, buf_bytes(&spec->request->model));
-	if (c->prompt.failed || c->model.failed || !completion_speak(c, spec))
+	if (c->prompt.failed || c->partial.failed || c->model.failed || !completion_speak(c, spec))
 		goto fail;
 	buf_add_text(&c->head, "data: ");
 	sim_completion_write_head(c, "chat.completion.chunk", &c->head);
@@ -104,6 +111,7 @@ sim_completion_free(struct sim_completion *c)
 		sim_speech_fini(&c->choices[i].speech);
 	free(c->choices);
 	buf_fini(&c->prompt);
+	buf_fini(&c->partial);
 	buf_fini(&c->model);
 	buf_fini(&c->name);
 	buf_fini(&c->arguments);

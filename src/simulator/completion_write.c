@@ -197,12 +197,15 @@ sim_completion_write_finish(const struct sim_completion *c, unsigned index, stru
 void
 sim_completion_write_usage(const struct sim_completion *c, struct buf *out)
 {
+	/* What is repeated was paid for with the prompt. */
+	uint64_t made = c->tokens - (c->repeats ? c->choice_count : 0);
+
 	ADD(out, "{\"prompt_tokens\":");
 	buf_add_u64(out, c->prompt_tokens);
 	ADD(out, ",\"completion_tokens\":");
-	buf_add_u64(out, c->tokens);
+	buf_add_u64(out, made);
 	ADD(out, ",\"total_tokens\":");
-	buf_add_u64(out, c->prompt_tokens + c->tokens);
+	buf_add_u64(out, c->prompt_tokens + made);
 	ADD(out, ",\"prompt_tokens_details\":{\"cached_tokens\":0,\"audio_tokens\":0},"
 	         "\"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0,"
 	         "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}");

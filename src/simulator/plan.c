@@ -54,6 +54,7 @@ static const struct mark {
         {"no-done", MARK_FLAG, AT(no_done), 0, 0, "no value"},
         {"refusal", MARK_FLAG, AT(refusal), 0, 0, "no value"},
         {"tool", MARK_FLAG, AT(tool), 0, 0, "no value"},
+        {"echo", MARK_FLAG, AT(echo), 0, 0, "no value"},
         {"finish", MARK_WORD, AT(finish), 0, 0, "a word such as content_filter"},
 };
 
@@ -88,6 +89,8 @@ sim_plan_help(void)
 	       "  no-done           end a stream without [DONE]\n"
 	       "  refusal           refuse, in the refusal member\n"
 	       "  tool              call the first of the request's tools\n"
+	       "  echo              repeat a partial answer with \"prefix\": true before going on "
+	       "from it\n"
 	       "  finish=REASON     the finish_reason\n";
 }
 

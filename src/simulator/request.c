@@ -2,6 +2,7 @@
 
 #include "simulator/body.h"
 #include "simulator/speech.h"
+#include "wire/chat_request.h"
 
 enum {
 	TOKENS_PER_MESSAGE = 4, /* what surrounds a message in OpenAI's chat format */
@@ -20,6 +21,7 @@ sim_request_fini(struct sim_request *r)
 {
 	buf_fini(&r->model);
 	buf_fini(&r->prompt);
+	buf_fini(&r->partial);
 	buf_fini(&r->scratch);
 	for (size_t i = 0; i < SIM_STOPS_MAX; i++)
 		buf_fini(&r->stops[i]);
@@ -30,6 +32,7 @@ request_reset(struct sim_request *r)
 {
 	buf_reset(&r->model);
 	buf_reset(&r->prompt);
+	buf_reset(&r->partial);
 	r->stop_count = 0;
 	r->tools = (struct json_value){0};
 	r->seed = 0;
@@ -37,7 +40,7 @@ request_reset(struct sim_request *r)
 	r->prompt_tokens = TOKENS_OF_REPLY;
 	r->n = 1;
 	r->top_logprobs = 0;
-	r->stream = r->include_usage = r->logprobs = false;
+	r->stream = r->include_usage = r->logprobs = r->prefix = false;
 }
 
 /* Adds the text of one message's content to the scratch buffer, and what it is worth to the usage. */
@@ -80,11 +83,48 @@ read_content(struct sim_request *r, struct json_value content, struct api_error 
 	return true;
 }
 
+/* Does the gateway ask with it for the rest of the answer before it? */
+static bool
+is_instruction(struct bytes text)
+{
+	static const size_t n = sizeof(CHAT_INSTRUCTION) - 1;
+
+	return text.n >= n && memcmp(text.p, CHAT_INSTRUCTION, n) == 0;
+}
+
+static void
+swap_scratch(struct sim_request *r, struct buf *text)
+{
+	struct buf older = *text;
+
+	*text = r->scratch;
+	r->scratch = older;
+}
+
+/* Keeps the text of a message, which stands in the scratch buffer, if the answer depends on it. */
+static void
+keep_message(struct sim_request *r, struct json_value role, bool prefix)
+{
+	bool is_user = json_string_is(role, "user");
+
+	if (json_string_is(role, "assistant")) {
+		swap_scratch(r, &r->partial);
+		r->prefix = prefix;
+		return;
+	}
+	if (is_user && r->partial.n > 0 && is_instruction(buf_bytes(&r->scratch)))
+		return;
+	buf_reset(&r->partial);
+	r->prefix = false;
+	if (is_user)
+		swap_scratch(r, &r->prompt);
+}
+
 /* Reads one message, the scan standing before its object. */
 static bool
 read_message(struct sim_request *r, struct json_scan *scan, struct api_error *error)
 {
-	struct json_value role = {0}, content = {0}, calls = {0}, value;
+	struct json_value role = {0}, content = {0}, calls = {0}, prefix = {0}, value;
 	struct json_member member;
 
 	if (!json_enter(scan, JSON_KIND_OBJECT))
@@ -97,18 +137,15 @@ read_message(struct sim_request *r, struct json_scan *scan, struct api_error *er
 			content = value;
 		else if (json_key_is(member.key, "tool_calls"))
 			calls = value;
+		else if (json_key_is(member.key, "prefix"))
+			prefix = value;
 	}
 	if (role.kind != JSON_KIND_STRING)
 		return sim_body_wrong(error, "messages", "a role in each message");
 	if (!read_content(r, content, error))
 		return false;
 	r->prompt_tokens += TOKENS_PER_MESSAGE + sim_speech_count(json_value_text(calls));
-	if (json_string_is(role, "user")) {
-		struct buf older = r->prompt;
-
-		r->prompt = r->scratch;
-		r->scratch = older;
-	}
+	keep_message(r, role, prefix.kind == JSON_KIND_TRUE);
 	return true;
 }
 
@@ -276,7 +313,8 @@ sim_request_read(struct sim_request *r, struct bytes body, struct api_error *err
 		return sim_body_wrong(error, "tools", "an array");
 	if (values[TOOLS].kind == JSON_KIND_ARRAY && has_elements(values[TOOLS]))
 		r->tools = values[TOOLS];
-	if (r->model.failed || r->prompt.failed || r->scratch.failed || stops_failed(r)) {
+	if (r->model.failed || r->prompt.failed || r->partial.failed || r->scratch.failed ||
+	    stops_failed(r)) {
 		api_error_set(error, 500, NULL, NULL, "There is no memory for this request.");
 		return false;
 	}

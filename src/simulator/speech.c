@@ -40,7 +40,8 @@ static bool
 speech_begin(struct sim_speech *speech, size_t cap)
 {
 	sim_speech_fini(speech);
-	speech->tokens = mem_try((cap ? cap : 1) * sizeof(*speech->tokens));
+	/* One more than the speech needs, for sim_speech_repeat. */
+	speech->tokens = mem_try((cap + 1) * sizeof(*speech->tokens));
 	return speech->tokens != NULL;
 }
 
@@ -135,7 +136,7 @@ sim_speech_answer(struct sim_speech *speech, const struct sim_vocabulary *v, uin
                   struct bytes prompt, uint32_t count)
 {
 	const char *letter = "";
-	uint64_t bits = seed;
+	uint64_t bits = seed, form = sim_hash(0, prompt);
 
 	if (count > SIM_SPEECH_MAX)
 		count = SIM_SPEECH_MAX;
@@ -150,9 +151,11 @@ sim_speech_answer(struct sim_speech *speech, const struct sim_vocabulary *v, uin
 			speech_add_literal(speech, v, "\n");
 			break;
 		}
-		if (*letter == '\0')
-			letter = sentences[(bits >> 32) %
+		if (*letter == '\0') {
+			form = sim_mix(form);
+			letter = sentences[(form >> 32) %
 			                   (sizeof(sentences) / sizeof(sentences[0]))];
+		}
 		if (last || *letter == '.')
 			speech_add_literal(speech, v, ".");
 		else if (*letter == ',')
@@ -277,4 +280,57 @@ sim_speech_count(struct bytes text)
 			        (i - begin + bytes_per_token[letter] - 1) / bytes_per_token[letter];
 	}
 	return count;
+}
+
+/* The end of the token that begins at `i`: white space, and after it a word or one mark. */
+static size_t
+token_end(struct bytes text, size_t i)
+{
+	while (i < text.n && letter_of((unsigned char)text.p[i]) == LETTER_SPACE)
+		i++;
+	if (i < text.n && letter_of((unsigned char)text.p[i]) == LETTER_MARK)
+		return i + 1;
+	while (i < text.n && letter_of((unsigned char)text.p[i]) != LETTER_SPACE &&
+	       letter_of((unsigned char)text.p[i]) != LETTER_MARK)
+		i++;
+	return i;
+}
+
+/* Does the token stand there in the text? A word of the vocabulary must end there too. */
+static bool
+stands_at(struct bytes text, size_t at, const struct sim_token *token)
+{
+	size_t end = at + token->n;
+	enum letter next;
+
+	if (end > text.n || memcmp(text.p + at, token->p, token->n) != 0)
+		return false;
+	if (token->word == SIM_WORD_NONE || end == text.n)
+		return true;
+	next = letter_of((unsigned char)text.p[end]);
+	return next == LETTER_SPACE || next == LETTER_MARK;
+}
+
+void
+sim_speech_skip(struct sim_speech *speech, struct bytes partial)
+{
+	uint32_t count = 0;
+	size_t at = 0;
+
+	/* The echo of the prompt is cut in its own way, but is the same in every answer to it. */
+	while (at < partial.n && count < speech->count &&
+	       stands_at(partial, at, &speech->tokens[count]))
+		at += speech->tokens[count++].n;
+	for (; count < speech->count && at < partial.n; count++)
+		at = token_end(partial, at);
+	speech->count -= count;
+	memmove(speech->tokens, speech->tokens + count, speech->count * sizeof(*speech->tokens));
+}
+
+void
+sim_speech_repeat(struct sim_speech *speech, struct bytes text)
+{
+	memmove(speech->tokens + 1, speech->tokens, speech->count * sizeof(*speech->tokens));
+	speech->tokens[0] = (struct sim_token){text.p, (uint32_t)text.n, SIM_WORD_NONE};
+	speech->count++;
 }

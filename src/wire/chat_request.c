@@ -416,11 +416,7 @@ change_messages(struct writer *w, struct bytes partial)
 		buf_add_text(out, ",\"prefix\":true");
 	buf_add_text(out, "}");
 	if (w->rewrite->prefill == CHAT_PREFILL_NONE)
-		buf_add_text(
-		        out,
-		        ",{\"role\":\"user\",\"content\":\"Your previous answer was cut off. "
-		        "Continue it exactly where it stops. Repeat nothing of it, and write no "
-		        "introduction and no comment.\"}");
+		buf_add_text(out, ",{\"role\":\"user\",\"content\":\"" CHAT_INSTRUCTION "\"}");
 	w->changes[w->count++] =
 	        (struct json_change){.slot = &w->messages_end, .text = buf_bytes(out)};
 }

@@ -247,6 +247,26 @@ def test_a_faulty_heavyweight_is_an_error(tried):
     assert_error(ask(tried, "Hello [[small-1:entropy@1=5]] [[large-1:status=503]]"), 502, says="503")
 
 
+def tokens_of(simulator, text, model):
+    """What a model says to a text, token by token."""
+    return [choice["delta"]["content"] for frame in simulator.stream(text, model=model).read().frames
+            for choice in frame["choices"] if choice["delta"].get("content")]
+
+
+@pytest.mark.parametrize("prefill", ["none", "plain", "vllm", "deepseek", "mistral", "anthropic"])
+def test_a_handoff_reads_as_one_text(start, simulate, prefill):
+    simulator = simulate("--profile", "large-1:echo") if prefill == "mistral" else simulate()
+    gateway = start(providers={"cheap": {"base_url": simulator.url},
+                               "good": {"base_url": simulator.url, "prefill": prefill}}, stream={"mode": "live"})
+    text = "Tell me of rivers [[small-1:entropy=0.1,entropy@30+=4]][[large-1:entropy=0.1]]"
+    stream = gateway.stream(messages=[{"role": "user", "content": text}]).read()
+    assert stream.done and stream.complete and "decision=escalate reason=window" in stream.comments[-1]
+    draft, heavy = (tokens_of(simulator, text, model) for model in ("small-1", "large-1"))
+    assert stream.text in ["".join(draft[:n] + heavy[n:]) for n in range(10, 30)]
+    assert stream.text.startswith("You asked: Tell me of rivers. ") and draft != heavy
+    assert "cut off" not in stream.text and "previous" not in stream.text
+
+
 def test_a_paced_stream_flows(tried):
     stream = tried.stream(model="other", messages=[{"role": "user", "content": "Hello [[tokens=20,tps=100]]"}]).read()
     times = [at for kind, _, at in stream.items if kind == "data"]

@@ -1,5 +1,7 @@
 #include "completion_fixture.h"
 
+#include <stdio.h>
+
 START_TEST(test_a_stream_is_spelled_as_openai_spells_it)
 {
 	static const char *const wants[] = {
@@ -108,6 +110,71 @@ START_TEST(test_an_answer_ends_for_a_reason)
 }
 END_TEST
 
+START_TEST(test_a_partial_answer_is_gone_on_with)
+{
+/* The last of two members is the one that counts, so this replaces the fixture's messages. */
+#define GOING_ON(marks, more)                                                                      \
+	",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"messages\":[{\"role\":"    \
+	"\"user\",\"content\":\"Say a b c[[" marks "]]\"},{\"role\":\"assistant\",\"content\":"    \
+	"\"You asked: Say a\"" more
+	static const struct {
+		const char *rule, *members, *text, *finish;
+		uint64_t made;
+	} rows[] = {
+	        {"its tokens are left out", GOING_ON("tokens=9", "}]"), " b c.", "stop", 3},
+	        {"max_tokens limits what is new", GOING_ON("tokens=9", "}],\"max_tokens\":2"),
+	         " b c", "length", 2},
+	        {"a limit that is not reached", GOING_ON("tokens=9", "}],\"max_tokens\":3"),
+	         " b c.", "stop", 3},
+	        {"nothing is left to say", GOING_ON("tokens=6", "}]"), "", "stop", 0},
+	        {"prefix alone repeats nothing", GOING_ON("tokens=9", ",\"prefix\":true}]"),
+	         " b c.", "stop", 3},
+	        {"the mark alone repeats nothing", GOING_ON("tokens=9,echo", "}]"), " b c.", "stop",
+	         3},
+	        {"prefix and mark repeat it", GOING_ON("tokens=9,echo", ",\"prefix\":true}]"),
+	         "You asked: Say a b c.", "stop", 3},
+	        {"what is repeated is not limited",
+	         GOING_ON("tokens=9,echo", ",\"prefix\":true}],\"max_tokens\":1"),
+	         "You asked: Say a b", "length", 1},
+	        {"nor stopped",
+	         GOING_ON("tokens=9,echo", ",\"prefix\":true}],\"stop\":[\"a\",\" c\"]"),
+	         "You asked: Say a b", "stop", 1},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char finish[32] = "", usage[1024], wanted[64];
+		struct answer a;
+		struct buf text;
+
+		answer_stream(&a, "", rows[i].members);
+		text = content_of(&a, 0, finish);
+		ck_assert_msg(bytes_is(buf_bytes(&text), rows[i].text), "%s: %.*s", rows[i].rule,
+		              (int)text.n, text.p);
+		ck_assert_msg(strcmp(finish, rows[i].finish) == 0, "%s: %s", rows[i].rule, finish);
+		snprintf(wanted, sizeof(wanted), "\"completion_tokens\":%u,",
+		         (unsigned)rows[i].made);
+		ck_assert_msg(strstr(choices_of(a.frames[a.count - 2], usage), wanted), "%s: %s",
+		              rows[i].rule, usage);
+		buf_fini(&text);
+		answer_end(&a);
+	}
+}
+END_TEST
+
+START_TEST(test_a_partial_answer_is_paid_for_with_the_prompt)
+{
+	char text[1024];
+	struct answer a;
+
+	answer_stream(&a, "", GOING_ON("tokens=9,echo", ",\"prefix\":true}]"));
+	/* 3 for the reply, 4 a message, Say a b c [[ tokens = 9 , echo ]] and You asked : Say a. */
+	ck_assert_ptr_nonnull(strstr(choices_of(a.frames[a.count - 2], text),
+	                             "{\"prompt_tokens\":29,\"completion_tokens\":3,"
+	                             "\"total_tokens\":32,"));
+	answer_end(&a);
+}
+END_TEST
+
 START_TEST(test_several_choices_take_turns_and_differ)
 {
 	char finish[3][32] = {"", "", ""};
@@ -163,6 +230,8 @@ END_TEST
 UNIT_MAIN("completion", test_a_stream_is_spelled_as_openai_spells_it,
           test_usage_comes_last_and_is_null_before,
           test_the_same_question_gets_the_same_answer_under_another_id,
-          test_an_answer_ends_for_a_reason, test_several_choices_take_turns_and_differ,
+          test_an_answer_ends_for_a_reason, test_a_partial_answer_is_gone_on_with,
+          test_a_partial_answer_is_paid_for_with_the_prompt,
+          test_several_choices_take_turns_and_differ,
           test_choices_that_stop_early_leave_the_turns_to_the_others,
           test_all_choices_together_are_bounded)

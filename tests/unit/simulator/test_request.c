@@ -1,6 +1,7 @@
 #include "simulator/request.h"
 
 #include "unit.h"
+#include "wire/chat_request.h"
 
 #define USER(text) "\"messages\":[{\"role\":\"user\",\"content\":" text "}]"
 
@@ -45,6 +46,59 @@ START_TEST(test_what_the_answer_depends_on_is_read)
 	ck_assert_uint_eq(r.stop_count, 0);
 	ck_assert_uint_eq(r.seed, 0);
 	ck_assert_int_eq(r.tools.kind, JSON_KIND_NONE);
+	sim_request_fini(&r);
+}
+END_TEST
+
+START_TEST(test_a_partial_answer_is_the_last_message_or_stands_before_the_instruction)
+{
+#define SAYS(role, text) "{\"role\":\"" role "\",\"content\":\"" text "\"}"
+	static const struct {
+		const char *rule, *messages, *prompt, *partial;
+		bool prefix;
+	} rows[] = {
+	        {"a last assistant message", SAYS("user", "q") "," SAYS("assistant", "a"), "q", "a",
+	         false},
+	        {"with prefix",
+	         SAYS("user", "q") ",{\"prefix\":true,\"role\":\"assistant\",\"content\":\"a\"}",
+	         "q", "a", true},
+	        {"with the instruction behind it",
+	         SAYS("user", "q") "," SAYS("assistant", "a") "," SAYS("user", CHAT_INSTRUCTION),
+	         "q", "a", false},
+	        {"what begins with the instruction",
+	         SAYS("user", "q") "," SAYS("assistant", "a") "," SAYS("user",
+	                                                               CHAT_INSTRUCTION " Please."),
+	         "q", "a", false},
+	        {"another user message behind it",
+	         SAYS("user", "q") ",{\"prefix\":true,\"role\":\"assistant\",\"content\":\"a\"}"
+	                           "," SAYS("user", "Your previous answer was cut"),
+	         "Your previous answer was cut", "", false},
+	        {"a tool's message behind it",
+	         SAYS("user", "q") "," SAYS("assistant", "a") "," SAYS("tool", "t"), "q", "",
+	         false},
+	        {"the instruction without an answer", SAYS("user", CHAT_INSTRUCTION),
+	         CHAT_INSTRUCTION, "", false},
+	        {"an assistant message without a text",
+	         SAYS("user", "q") ",{\"role\":\"assistant\",\"content\":null}", "q", "", false},
+	        {"of several answers the last",
+	         SAYS("user", "q") "," SAYS("assistant",
+	                                    "a") "," SAYS("user", "r") "," SAYS("assistant", "b"),
+	         "r", "b", false},
+	};
+	struct sim_request r;
+	struct api_error error;
+
+	sim_request_init(&r);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct buf body = {0};
+
+		buf_add_format(&body, "{\"model\":\"m\",\"messages\":[%s]}", rows[i].messages);
+		ck_assert_msg(sim_request_read(&r, buf_bytes(&body), &error), "%s", rows[i].rule);
+		ck_assert_msg(bytes_is(buf_bytes(&r.prompt), rows[i].prompt), "%s", rows[i].rule);
+		ck_assert_msg(bytes_is(buf_bytes(&r.partial), rows[i].partial), "%s", rows[i].rule);
+		ck_assert_msg(r.prefix == rows[i].prefix, "%s", rows[i].rule);
+		buf_fini(&body);
+	}
 	sim_request_fini(&r);
 }
 END_TEST
@@ -126,4 +180,5 @@ START_TEST(test_a_body_cut_anywhere_is_refused)
 END_TEST
 
 UNIT_MAIN("request", test_what_the_answer_depends_on_is_read,
+          test_a_partial_answer_is_the_last_message_or_stands_before_the_instruction,
           test_a_wrong_request_is_told_what_is_wrong, test_a_body_cut_anywhere_is_refused)

@@ -157,6 +157,89 @@ START_TEST(test_a_stop_ends_the_speech_before_it)
 }
 END_TEST
 
+/* Any answer to a prompt goes on from the first tokens of any other to it. */
+START_TEST(test_as_many_tokens_are_left_out_as_the_partial_answer_holds)
+{
+	static const char prompt[] = "Why,  if  the a'b caf\xc3\xa9 is "
+	                             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, not b?!";
+	struct sim_vocabulary *v = sim_vocabulary_new();
+	struct sim_speech one = {0}, whole = {0};
+	struct buf partial = {0};
+
+	ck_assert(sim_speech_answer(&one, v, 1, bytes_of(prompt), 300));
+	ck_assert(sim_speech_answer(&whole, v, 2, bytes_of(prompt), 300));
+	for (uint32_t n = 0; n <= 300; n++) {
+		struct sim_speech rest = {0};
+
+		ck_assert(sim_speech_answer(&rest, v, 2, bytes_of(prompt), 300));
+		sim_speech_skip(&rest, buf_bytes(&partial));
+		ck_assert_msg(rest.count == 300 - n, "%u: %u", n, rest.count);
+		for (uint32_t k = 0; k < rest.count; k++)
+			ck_assert_ptr_eq(rest.tokens[k].p, whole.tokens[n + k].p);
+		sim_speech_fini(&rest);
+		if (n < 300)
+			buf_add(&partial, one.tokens[n].p, one.tokens[n].n);
+	}
+	buf_fini(&partial);
+	sim_speech_fini(&one);
+	sim_speech_fini(&whole);
+	sim_vocabulary_free(v);
+}
+END_TEST
+
+START_TEST(test_a_partial_answer_of_another_is_counted_in_words_and_marks)
+{
+	static const struct {
+		const char *partial;
+		uint32_t count;
+	} rows[] = {
+	        {"", 0},        {"Sure", 1},          {"Sure, here.", 4}, {"don't", 3},
+	        {"Sure \n", 2}, {"  a\n\nb2c  d", 3}, {"caf\xc3\xa9", 1}, {"Yours asked", 2},
+	};
+	struct sim_vocabulary *v = sim_vocabulary_new();
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct sim_speech speech = {0};
+
+		ck_assert(sim_speech_answer(&speech, v, 1, bytes_of("x"), 30));
+		sim_speech_skip(&speech, bytes_of(rows[i].partial));
+		ck_assert_msg(speech.count == 30 - rows[i].count, "'%s': %u", rows[i].partial,
+		              speech.count);
+		sim_speech_repeat(&speech, bytes_of("again"));
+		ck_assert_uint_eq(speech.count, 31 - rows[i].count);
+		ck_assert(
+		        bytes_is((struct bytes){speech.tokens[0].p, speech.tokens[0].n}, "again"));
+		sim_speech_fini(&speech);
+	}
+	sim_vocabulary_free(v);
+}
+END_TEST
+
+START_TEST(test_the_prompt_alone_decides_how_sentences_are_built)
+{
+	struct sim_vocabulary *v = sim_vocabulary_new();
+	struct sim_speech one = {0}, two = {0};
+	unsigned marks = 0, others = 0;
+
+	ck_assert(sim_speech_answer(&one, v, 1, bytes_of("x"), 200));
+	ck_assert(sim_speech_answer(&two, v, 2, bytes_of("x"), 200));
+	for (uint32_t i = 0; i < 200; i++) {
+		struct bytes a = {one.tokens[i].p, one.tokens[i].n};
+		struct bytes b = {two.tokens[i].p, two.tokens[i].n};
+		bool is_mark = bytes_is(a, ".") || bytes_is(a, ",");
+
+		ck_assert_msg(is_mark == (bytes_is(b, ".") || bytes_is(b, ",")), "%u", i);
+		marks += is_mark;
+		others += !bytes_equal(a, b);
+	}
+	ck_assert_uint_gt(marks, 10);
+	ck_assert_uint_gt(others, 50);
+	sim_speech_fini(&one);
+	sim_speech_fini(&two);
+	sim_vocabulary_free(v);
+}
+END_TEST
+
 START_TEST(test_fragments_are_whole_characters)
 {
 	const char *text = "{\"q\":\"Grüße, 日本語 и 🙂🙂🙂🙂\"}";
@@ -209,4 +292,7 @@ UNIT_MAIN("speech", test_the_vocabulary_finds_each_of_its_words,
           test_the_same_seed_and_prompt_give_the_same_tokens,
           test_an_answer_has_as_many_tokens_as_asked_for,
           test_an_answer_is_never_longer_than_the_limit, test_a_stop_ends_the_speech_before_it,
+          test_as_many_tokens_are_left_out_as_the_partial_answer_holds,
+          test_a_partial_answer_of_another_is_counted_in_words_and_marks,
+          test_the_prompt_alone_decides_how_sentences_are_built,
           test_fragments_are_whole_characters, test_tokens_are_counted_by_kind_of_character)
