@@ -409,15 +409,14 @@ on_fetch_end(void *arg, struct http_fetch *fetch, enum http_fetch_result result,
 		/* The status is the news, even when the body after it was cut. */
 		snprintf(text, sizeof(text), "upstream answered %d", leg->status);
 		leg_fail(leg, LEG_STATUS, text);
+	} else if (result != HTTP_FETCH_OK && leg->reading == LEG_READING_STREAM &&
+	           leg_is_finished(leg)) {
+		/* A cut, or silence, after the last finish_reason has lost nothing. */
+		leg_stream_complete(leg);
 	} else if (http_fetch_result_is_timeout(result)) {
 		leg_fail_with_timeout(leg, result, detail);
 	} else if (result != HTTP_FETCH_OK) {
-		/* A cut after the last finish_reason has lost nothing. */
-		if (result == HTTP_FETCH_CUT && leg->reading == LEG_READING_STREAM &&
-		    leg_is_finished(leg))
-			leg_stream_complete(leg);
-		else
-			leg_fail(leg, failure_of_result(result), detail);
+		leg_fail(leg, failure_of_result(result), detail);
 	} else {
 		leg_read_rest(leg);
 	}

@@ -213,7 +213,7 @@ def end_stream(exchange, name):
         exchange.reset()
     elif name == "closed_in_body" or name.startswith("wrong_length"):
         exchange.cut()
-    elif name == "stall_in_body":
+    elif name in ("stall_in_body", "stall_after_finish"):
         exchange.stall()
     elif name.startswith("truncated_chunk"):
         exchange.raw(b"ff\r\ndata: ")
