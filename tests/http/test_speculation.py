@@ -353,7 +353,7 @@ def test_what_it_has_said_is_the_beginning_of_the_answer(begin, upstream, draft,
     stream.read()
     assert stream.text == "It is Paris." and stream.done
     assert {frame["id"] for frame in stream.frames} == {"chatcmpl-heavy"}
-    assert_routed(stream.head, "escalate", "early_exit", model="heavyweight")
+    assert_routed(stream.head, "escalate", "speculative", model="heavyweight")
     assert calls(upstream) == 1 and speculated(gateway) == (1, 0)
 
 
@@ -369,7 +369,7 @@ def test_what_it_says_only_later_is_the_answer_too(begin, upstream, draft, heavy
     heavy.finish()
     text, head = answer_of(client, True)
     assert text == "It is Paris." and calls(upstream) == 1
-    assert_routed(head, "escalate", "early_exit", model="heavyweight")
+    assert_routed(head, "escalate", "speculative", model="heavyweight")
 
 
 @pytest.mark.parametrize("mode", ["hold", "live"])
@@ -384,7 +384,7 @@ def test_a_stream_that_was_complete_before_is_answered_at_once(begin, upstream, 
     draft.say((" no", TRIP))
     text, head = answer_of(client, True)
     assert text == "It is Paris." and calls(upstream) == 1
-    assert_routed(head, "escalate", "early_exit", model="heavyweight")
+    assert_routed(head, "escalate", "speculative", model="heavyweight")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -403,7 +403,7 @@ def test_a_whole_answer_is_used_whenever_it_was_complete(begin, upstream, draft,
     response = client.read_response()
     assert response.text == "It is Paris."
     assert response.json()["usage"]["completion_tokens"] == 4
-    assert_routed(response, "escalate", "early_exit", model="heavyweight")
+    assert_routed(response, "escalate", "speculative", model="heavyweight")
     assert response.header("x-gateway-attempts") == "2"
     assert calls(upstream) == 1 and speculated(gateway) == (1, 0)
 
@@ -466,7 +466,7 @@ def test_if_it_has_said_what_the_client_has_it_goes_on_from_there(begin, upstrea
     assert calls(upstream) == 1 and speculated(gateway) == (1, 0)
     assert {frame["id"] for frame in stream.frames} == {"chatcmpl-draft"}
     assert sum("role" in c["delta"] for frame in stream.frames for c in frame["choices"]) == 1
-    assert (stream.routing["decision"], stream.routing["reason"]) == ("escalate", "window")
+    assert (stream.routing["decision"], stream.routing["reason"]) == ("escalate", "speculative")
     line = gateway.access_line("fits-1")
     assert line["handed_off"] is True and line["speculated"] is True
 
@@ -490,6 +490,7 @@ def test_if_it_has_not_it_is_cut_off_and_asked_anew_with_the_delivered_text(begi
     assert messages[1] == {"role": "assistant", "content": DELIVERED}
     assert len(messages) == (3 if prefill == "none" else 2)
     assert speculated(gateway)[0] == 1
+    assert stream.routing["reason"] == "window"
     assert sample(gateway, "speculative_latency_saved_seconds") == 0
     assert {frame["id"] for frame in stream.frames} == {"chatcmpl-draft"}
 
@@ -746,7 +747,7 @@ def test_an_answer_in_the_other_form_is_used_too(begin, upstream, draft, stream)
     draft.say((" no", TRIP))
     text, head = answer_of(client, stream)
     assert text == "It is Paris." and calls(upstream) == 1
-    assert_routed(head, "escalate", "early_exit", model="heavyweight")
+    assert_routed(head, "escalate", "speculative", model="heavyweight")
 
 
 # Its bounds
