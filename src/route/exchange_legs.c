@@ -352,17 +352,21 @@ on_leg_failed(void *arg, struct leg *leg)
 {
 	struct exchange *x = exchange_cast(arg);
 	const struct leg_failure *failure = leg_failure(leg);
+	enum attempt_retry retry = failure->retry;
 	enum cascade_leg role = leg_role(leg);
 	struct cascade_event event = {.kind = CASCADE_EVENT_LEG_FAILED, .leg = role};
 
 	snprintf(x->detail, sizeof(x->detail), "%s", failure->detail);
 	note_ended(x, leg);
-	event.again = attempts_failed(&x->attempts[role], failure->retry, failure->retry_after_ms,
+	/* What one drafter refuses, another may take. */
+	if (role == CASCADE_DRAFT && retry == ATTEMPT_RETRY_NEVER)
+		retry = ATTEMPT_RETRY_ELSEWHERE;
+	event.again = attempts_failed(&x->attempts[role], retry, failure->retry_after_ms,
 	                              random_part(), now_ms(x));
 	if (role == CASCADE_HEAVY && x->speculating) {
 		end_speculation(x);
 		x->head_start_failed = true;
-		event.again = failure->retry != ATTEMPT_RETRY_NEVER;
+		event.again = retry != ATTEMPT_RETRY_NEVER;
 	}
 	exchange_step(x, event);
 }
