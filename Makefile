@@ -13,7 +13,7 @@ DESTDIR ?=
 V       ?= release
 B       := build/$(V)
 PYTHON  ?= /usr/bin/python3
-FUZZ_SECONDS ?= 30
+FUZZ_SECONDS ?= 15
 
 # ---------------------------------------------------------------------------- packages
 DEPS_BUILD := gcc make pkg-config libc6-dev libevent-dev libcurl4-openssl-dev libjansson-dev \
