@@ -9,7 +9,7 @@ import pytest
 
 from lib import frames as f
 from lib import scripts
-from lib.gateway import eventually
+from lib.gateway import REPOSITORY, eventually
 from lib.scripts import confident, expert, speak, uncertain
 
 ELEVEN = {
@@ -214,6 +214,25 @@ def test_no_label_holds_what_a_client_made_up(start, upstream):
     second = set(gateway.metrics())
     assert "made-up" not in "".join(second) and "MADEUP" not in "".join(second)
     assert first == second
+
+
+MANUAL = (REPOSITORY / "docs/draft-thinker.1").read_text()
+
+
+def test_the_manual_page_names_every_metric(busy):
+    names = set(re.findall(r"^# TYPE (draftthinker_\w+) ", busy.get("/metrics").body.decode(), re.M))
+    assert len(names) > 20
+    assert not [name for name in names if not re.search(rf"\b{name}\b", MANUAL)]
+
+
+def test_the_manual_page_names_every_field_of_the_access_log(gateway, upstream):
+    source = (REPOSITORY / "src/observe/access_log.c").read_text()
+    fields = set(re.findall(r'\badd_\w+\(&?line, "(\w+)"', source)) | {"time"}
+    upstream.on("small-1", confident())
+    line = gateway.access_line(gateway.chat().header("X-Request-ID"))
+    assert set(line) <= fields and len(fields) > 25
+    section = MANUAL[MANUAL.index(".Sh ACCESS LOG"):MANUAL.index(".Sh METRICS")]
+    assert not [name for name in fields if not re.search(rf"\b{name}\b", section)]
 
 
 def test_the_pages_path_is_configured(start):
