@@ -50,7 +50,7 @@ def test_little_waits_in_memory_for_it(live, upstream):
     stream = open_stream(live, "auto", "lagging-memory")
     source.settle(upstream.gate())
     # What waits for the client, the text so far, and the allocator's change.
-    assert rss_bytes(live) - before < (2 << 20) * max(1, SLOW / 2)
+    assert rss_bytes(live) - before < (1 << 20) * max(1, SLOW / 2)
     stream.client.close()
 
 
@@ -75,10 +75,11 @@ def test_no_comments_pile_up_for_it(start, upstream):
     stream = open_stream(gateway, "auto", "lagging-comments")
     source.settle(gate)
     before = len(stream.comments)
-    gate.wait(0.5)  # nobody opens it; time for 25 of them
+    gate.wait(2)  # nobody opens it; time for 100 of them
     for _ in range(1000):  # more than had been on its way
         stream.next()
-    assert len(stream.comments) - before < 5
+    # A busy machine makes true silences, but few.
+    assert len(stream.comments) - before < 50
     stream.client.close()
 
 
