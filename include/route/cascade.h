@@ -3,14 +3,16 @@
  * machine: events in, actions out. It holds no socket, no timer and no handle; whoever drives it
  * carries the actions out in order. So every path can be tested with made-up events.
  *
- *	                 ┌─────────────────── draft accepted ───────────────────► ANSWERED
- *	BEGIN ─► DRAFTING ─┬─► FLOWING ─┬───────────────────────────────────────────┘    ▲
- *	  │                │  (live)    └─ trips late ─┐                                 │
- *	  │                └─ uncertain, unscorable, ──┴─► ESCALATED ─► RELAYING ────────┤
- *	  └─ pinned, or       drafters failed                  ▲  │         │            │
- *	     unscorable ──────────────────────────────────────┘  └─► FALLING_BACK ──────┘
- *	                                                          (waits for the draft)
- *	Any of them may end in FAILED or ABANDONED.
+ *	IDLE ──► DRAFTING ──► FLOWING (live)          a draft that is accepted ─────► ANSWERED
+ *	  │         │            │                                                      ▲
+ *	  │         │ trips,     │ trips late                                           │
+ *	  │         ▼ or fails   ▼                                                      │
+ *	  └──────► ESCALATED ◄───┘ ──────────────────► RELAYING ────────────────────────┤
+ *	  pinned,   │   a heavyweight is asked          its stream is delivered         │
+ *	  unscorable└────────────────────────────────► FALLING_BACK ────────────────────┘
+ *	                it is down                      the draft is waited for
+ *
+ * From any of them it may go to FAILED or ABANDONED.
  *
  * Same thread as its driver; embedded and owned by the exchange.
  */
@@ -80,9 +82,9 @@ struct cascade_event {
 enum cascade_action_kind {
 	CASCADE_START_LEG, /* make the leg's next attempt */
 	CASCADE_SPECULATE, /* start the heavyweight alongside the draft */
-	CASCADE_JOIN, /* the heavyweight was started alongside: use what it has said, or will say, if it
-	                       * fits behind what was delivered; otherwise start it anew. What it told already
-	                       * is then to be told again, as events. */
+	/* The heavyweight was started alongside: use what it has said, or will say, if that fits behind what was
+	 * delivered; otherwise start it anew. What it told already is then to be told again, as events. */
+	CASCADE_JOIN,
 	CASCADE_CANCEL_LEG,   /* tear it down on the wire, now */
 	CASCADE_FLOW,         /* begin to deliver the draft, up to cascade_visible_tokens */
 	CASCADE_ANSWER_DRAFT, /* deliver the whole draft, or what is left of it */

@@ -4,8 +4,8 @@
  *	http_call ─► exchange ─► chat_request (read) ─► route or model (resolve)
  *	                │
  *	                ├─► cascade: events in, actions out
- *	                ├─► leg (drafter) ─► draft: kept, scored, not shown
- *	                ├─► leg (heavyweight) ─► relayed
+ *	                ├─► attempts ─► leg (drafter) ─► draft: kept, scored, shown as far as it may be
+ *	                ├─► attempts ─► leg (heavyweight) ─► relay: joined to what was shown
  *	                └─► deliver ─► client;   exchange_finish ─► access log, metrics
  *
  * It drives the cascade: what legs and client do becomes events, the actions that come back are

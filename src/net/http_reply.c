@@ -4,11 +4,11 @@
  */
 #include "net/http_conn.h"
 
-#include <stdio.h>
-
 #include "base/clock.h"
 #include "base/mem.h"
 #include "wire/api_error.h"
+
+enum { CHUNK_COPIED_BYTES = 4096 };
 
 static const char *
 reason_of(int status)
@@ -162,6 +162,44 @@ http_reply_begin(struct http_call *call, int status, const struct http_header *h
 	head_end(conn, head);
 }
 
+/* The size of a chunk as its line has it. */
+static void
+add_chunk_size(struct buf *out, size_t size)
+{
+	char digits[2 * sizeof(size)], *p = digits + sizeof(digits);
+
+	do {
+		*--p = "0123456789abcdef"[size & 15];
+		size >>= 4;
+	} while (size);
+	buf_add(out, p, (size_t)(digits + sizeof(digits) - p));
+	buf_add(out, "\r\n", 2);
+}
+
+/* A frame is small: one write of a copy costs less than three. */
+static void
+write_chunk(struct http_conn *conn, struct bytes piece)
+{
+	struct buf *chunk = &conn->server->head;
+	bool small = piece.n <= CHUNK_COPIED_BYTES;
+
+	buf_reset(chunk);
+	add_chunk_size(chunk, piece.n);
+	if (small) {
+		buf_add_bytes(chunk, piece);
+		buf_add(chunk, "\r\n", 2);
+	}
+	if (chunk->failed) {
+		http_conn_break(conn);
+		return;
+	}
+	http_conn_write(conn, chunk->p, chunk->n);
+	if (small)
+		return;
+	http_conn_write(conn, piece.p, piece.n);
+	http_conn_write(conn, "\r\n", 2);
+}
+
 void
 http_reply_write(struct http_call *call, struct bytes piece)
 {
@@ -171,15 +209,10 @@ http_reply_write(struct http_call *call, struct bytes piece)
 		die("a reply is written before it is begun");
 	if (call->bodyless || piece.n == 0)
 		return;
-	if (call->chunked) {
-		char size[24];
-		int n = snprintf(size, sizeof(size), "%zx\r\n", piece.n);
-
-		http_conn_write(conn, size, (size_t)n);
-	}
-	http_conn_write(conn, piece.p, piece.n);
 	if (call->chunked)
-		http_conn_write(conn, "\r\n", 2);
+		write_chunk(conn, piece);
+	else
+		http_conn_write(conn, piece.p, piece.n);
 	if (http_reply_pending(call) > HTTP_PENDING_HIGH_BYTES)
 		call->above = true;
 }
