@@ -33,6 +33,7 @@ begin_stream(struct exchange *x)
 	x->streaming = true;
 	if (x->deadline)
 		timer_disarm(x->deadline);
+	x->attempts[CASCADE_HEAVY].deadline_ms = 0;
 	deliver_stream_begin(x->call, &facts);
 }
 
