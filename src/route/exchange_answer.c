@@ -80,6 +80,13 @@ end_stream(struct exchange *x)
 	deliver_stream_end(exchange_finish(x, "done", 200, NULL), &facts);
 }
 
+/* Once it has finished; NULL: a model that was asked has no price. */
+static const char *
+known_cost(const struct exchange *x)
+{
+	return x->cost_text[0] ? x->cost_text : NULL;
+}
+
 static void
 end_json(struct exchange *x, struct bytes body)
 {
@@ -90,7 +97,7 @@ end_json(struct exchange *x, struct bytes body)
 	x->sent_bytes = body.n;
 	/* The body may belong to a leg, which rests until this callback has returned. */
 	exchange_finish(x, "done", 200, NULL);
-	facts.cost_usd = x->cost_text[0] ? x->cost_text : NULL;
+	facts.cost_usd = known_cost(x);
 	deliver_json(call, &facts, 200, body);
 }
 
@@ -191,7 +198,8 @@ fail_with(struct exchange *x, const struct api_error *error, struct bytes body)
 	facts = exchange_facts(x);
 	x->sent_bytes = body.n;
 	call = exchange_finish(x, "error", error->status, error->type);
-	facts.cost_usd = x->cost_nano_usd ? x->cost_text : NULL;
+	/* That a failure cost nothing goes without saying. */
+	facts.cost_usd = x->cost_nano_usd ? known_cost(x) : NULL;
 	deliver_error(call, &facts, error, body);
 }
 

@@ -27,8 +27,7 @@ init_heavy_attempts(struct exchange *x, bool patient)
 {
 	uint32_t timeout_ms = x->plan->config->server.request_timeout_ms;
 	/* It is for the answer's beginning: a hand-over may come as late as it does. */
-	uint64_t deadline_ms =
-	        timeout_ms && !x->streaming ? x->started_us / 1000 + timeout_ms : 0;
+	uint64_t deadline_ms = timeout_ms && !x->streaming ? x->started_us / 1000 + timeout_ms : 0;
 
 	if (x->pinned)
 		attempts_init(&x->attempts[CASCADE_HEAVY], plan_candidate(x->plan, x->pinned), 1,

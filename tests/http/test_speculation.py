@@ -903,6 +903,17 @@ def test_no_cost_is_told_where_a_price_is_missing(begin, upstream, missing):
     assert told and not any(f'model="{missing}"' in name for name in told)
 
 
+@pytest.mark.parametrize("missing", ["drafter", "heavyweight"])
+def test_no_cost_is_told_of_a_failure_where_a_price_is_missing(begin, upstream, missing):
+    gateway = begin(models={name: price for name, price in PRICES.items() if name != missing})
+    upstream.on("small-1", scripts.uncertain())
+    upstream.on("large-1", scripts.after(f.text_frames([("It", 0.1)], finish=None), scripts.cut))
+    answer = gateway.chat(headers=[("X-Request-ID", "cost-5")])
+    assert answer.status == 502
+    assert answer.header("X-Gateway-Cost-USD") is None
+    assert "cost_usd" not in gateway.access_line("cost-5")
+
+
 def test_a_streams_cost_is_in_the_access_log(begin, upstream):
     gateway = begin(models=PRICES)
     upstream.on("small-1", scripts.confident("Paris.", usage=f.usage(1000, 500)))
