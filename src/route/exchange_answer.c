@@ -220,8 +220,8 @@ heavy_failure(const struct exchange *x)
 static void
 set_overloaded(struct exchange *x, struct api_error *error)
 {
-	const struct candidate *candidate = x->attempts[CASCADE_HEAVY].list;
-	uint64_t due_ms = health_due_in_ms(candidate->health, exchange_now_us(x) / 1000);
+	uint64_t due_ms =
+	        attempts_due_in_ms(&x->attempts[CASCADE_HEAVY], exchange_now_us(x) / 1000);
 
 	api_error_set(error, 503, NULL,
 	              x->refusal == HEALTH_BUSY ? "over_capacity" : "no_upstream_available",

@@ -682,6 +682,18 @@ def test_an_escalation_finds_no_place_left(begin, upstream):
     client.close()
 
 
+def test_a_place_is_worth_waiting_for_no_longer_than_that_where_another_models_breaker_is_open(begin, upstream):
+    gateway = begin(0, models={"spare": {"provider": "cheap", "model": "spare-1"}}, providers={"good": {"max_concurrent": 1}},
+                    routes={"auto": {"heavyweight": ["spare", "heavyweight"]}}, breaker={"failures": 1, "open": 60})
+    upstream.on("small-1", uncertain())
+    upstream.on("spare-1", scripts.failure(500))
+    upstream.on("other-1", scripts.stall)
+    assert_error(gateway.chat(model="spare"), 502)
+    client = hold(gateway, upstream)
+    assert_full(gateway.chat())
+    client.close()
+
+
 def test_no_limit_is_the_default(begin, upstream):
     gateway = begin()
     upstream.on("other-1", scripts.stall)
