@@ -282,12 +282,8 @@ on_draft_frame(struct exchange *x, struct leg *leg, const struct chat_frame *fra
 	if (x->legs[CASCADE_DRAFT] != leg)
 		return;
 	if (!draft_add(&x->draft, frame)) {
-		snprintf(x->detail, sizeof(x->detail), "the draft's frames do not fit together");
-		event.kind = CASCADE_EVENT_LEG_FAILED;
-		event.again = attempts_failed(&x->attempts[CASCADE_DRAFT], ATTEMPT_RETRY_ELSEWHERE,
-		                              0, 0, now_ms(x));
-		exchange_drop_leg(x, CASCADE_DRAFT, "malformed");
-		exchange_step(x, event);
+		leg_fail(leg, LEG_MALFORMED,
+		         "the draft's frames do not fit together, or are too many");
 		return;
 	}
 	if (x->cascade.state == CASCADE_FLOWING)
@@ -308,10 +304,7 @@ on_heavy_frame(struct exchange *x, struct leg *leg, const struct chat_frame *fra
 	relay_add(&x->relay, frame);
 	waiting = relay_waiting(&x->relay).n;
 	if (x->relay.waiting.failed) {
-		snprintf(x->detail, sizeof(x->detail), "the heavyweight's answer is too large");
-		event.kind = CASCADE_EVENT_LEG_FAILED;
-		exchange_drop_leg(x, CASCADE_HEAVY, "malformed");
-		exchange_step(x, event);
+		leg_fail(leg, LEG_FAULT, "out of memory");
 	} else if (x->cascade.state == CASCADE_RELAYING) {
 		exchange_send(x, relay_waiting(&x->relay));
 		relay_sent(&x->relay);
