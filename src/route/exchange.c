@@ -246,11 +246,12 @@ exchange_prepare(struct exchange *x, struct api_error *error)
 		api_error_set(error, 500, NULL, NULL, "Out of memory.");
 		return false;
 	}
-	exchange_init_attempts(x);
 	if (timeout_ms > 0) {
+		x->deadline_ms = exchange_now_us(x) / 1000 + timeout_ms;
 		x->deadline = timer_new(x->service->worker, on_deadline_timer, x);
 		timer_arm_ms(x->deadline, timeout_ms);
 	}
+	exchange_init_attempts(x);
 	return true;
 }
 

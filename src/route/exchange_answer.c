@@ -33,7 +33,8 @@ begin_stream(struct exchange *x)
 	x->streaming = true;
 	if (x->deadline)
 		timer_disarm(x->deadline);
-	x->attempts[CASCADE_HEAVY].deadline_ms = 0;
+	/* What comes of it may take as long as it does, a hand-over included. */
+	x->deadline_ms = x->attempts[CASCADE_HEAVY].deadline_ms = 0;
 	deliver_stream_begin(x->call, &facts);
 }
 

@@ -25,17 +25,13 @@ now_ms(const struct exchange *x)
 static void
 init_heavy_attempts(struct exchange *x, bool patient)
 {
-	uint32_t timeout_ms = x->plan->config->server.request_timeout_ms;
-	/* It is for the answer's beginning: a hand-over may come as late as it does. */
-	uint64_t deadline_ms = timeout_ms && !x->streaming ? x->started_us / 1000 + timeout_ms : 0;
-
 	if (x->pinned)
 		attempts_init(&x->attempts[CASCADE_HEAVY], plan_candidate(x->plan, x->pinned), 1,
-		              patient, deadline_ms);
+		              patient, x->deadline_ms);
 	else
 		attempts_init(&x->attempts[CASCADE_HEAVY],
 		              plan_route(x->plan, x->route)->heavyweights,
-		              x->route->heavyweight_count, patient, deadline_ms);
+		              x->route->heavyweight_count, patient, x->deadline_ms);
 }
 
 void
@@ -149,8 +145,11 @@ exchange_start_leg(struct exchange *x, enum cascade_leg role, struct cascade_eve
 		timer_arm_ms(x->retry, attempt.wait_ms);
 		return false;
 	case ATTEMPT_NONE:
-		if (role == CASCADE_HEAVY)
+		if (role == CASCADE_HEAVY) {
 			x->refusal = attempt.refusal;
+			/* The timer may be a moment behind. */
+			x->expired = x->deadline_ms && now_ms(x) >= x->deadline_ms;
+		}
 		if (attempt.refusal != HEALTH_ADMITTED)
 			snprintf(x->detail, sizeof(x->detail), "%s: %s",
 			         role == CASCADE_DRAFT ? "no drafter was asked"

@@ -391,6 +391,24 @@ def test_the_deadline_never_cuts_a_stream_that_has_begun(begin, upstream, model,
     assert stream.text == "It is Paris." and stream.done and stream.error is None
 
 
+@pytest.mark.parametrize("model", ["auto", "other"])
+def test_the_deadline_is_counted_from_the_whole_request_on(begin, upstream, model):
+    limit_s = 0.3 * max(1, SLOW / 4)
+    gateway = begin(server={"request_timeout": f"{int(limit_s * 1000)}ms"})
+    upstream.on("small-1", uncertain())
+    upstream.on("large-1", expert("It is Paris."))
+    upstream.on("other-1", expert("It is Paris."))
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "x"}]}).encode()
+    with gateway.client() as client:
+        client.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    b"Content-Length: %d\r\n\r\n" % len(body) + body[:10])
+        upstream.gate().wait(1.5 * limit_s)
+        client.send(body[10:])
+        answer = client.read_response()
+    assert answer.status == 200, answer
+    assert answer.text == "It is Paris."
+
+
 def test_a_deadline_of_zero_is_none(begin, upstream):
     gateway = begin(server={"request_timeout": 0})
     gate = upstream.gate()
