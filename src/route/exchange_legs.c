@@ -55,9 +55,10 @@ note_busy(struct exchange *x)
 static void
 note_ended(struct exchange *x, const struct leg *leg)
 {
-	const struct leg *other = x->legs[leg_role(leg) == CASCADE_DRAFT];
+	enum cascade_leg other = leg_role(leg) == CASCADE_DRAFT ? CASCADE_HEAVY : CASCADE_DRAFT;
 
-	if (!other || leg_ended_us(other) != 0)
+	/* The pause before the other's next attempt is no time of ours either. */
+	if (!x->cascade.running[other])
 		x->idle_since_us = leg_ended_us(leg);
 }
 

@@ -426,3 +426,28 @@ def test_a_failing_upstream_does_not_flood_the_log(start, upstream):
             client.request("POST", "/v1/chat/completions", {"model": "other", "messages": [{"role": "user", "content": "x"}]})
     gateway.stop()
     assert len(gateway.stderr.lines) < 200
+
+
+def test_the_wait_for_a_retry_is_no_overhead_also_when_a_draft_ends_meanwhile(start, upstream):
+    gateway = start(providers={"good": {"retries": 1}}, routes={"auto": {"on_heavyweight_down": "draft"}},
+                    entropy={"window_size": 1, "early_exit_count": 1})
+    failed = upstream.gate()
+    turns = [scripts.failure(503, headers=[("retry-after-ms", "600")]), scripts.expert()]
+
+    def draft(exchange):
+        exchange.head()
+        exchange.frames(f.text_frames([("DRAFTED", 4.0)], finish=None), done=False)
+        exchange.wait(failed)
+        exchange.frames(f.text_frames([(" no", 0.1)], role=False))
+        exchange.end()
+
+    def heavy(exchange):
+        turn = turns.pop(0)
+        turn(exchange)
+        failed.set()
+
+    upstream.on("small-1", draft)
+    upstream.on("large-1", heavy)
+    assert gateway.chat(headers=[("X-Request-ID", "waits-1")]).text == "It is Paris."
+    line = gateway.access_line("waits-1")
+    assert line["duration_ms"] >= 600 and line["overhead_ms"] < 300
