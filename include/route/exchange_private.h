@@ -60,8 +60,8 @@ struct exchange {
 	unsigned attempts_made;
 	const struct config_model *asked[CASCADE_LEGS]; /* last model asked */
 	const struct config_model *answered;            /* whose answer is delivered */
-	struct chat_usage usage;                        /* of that answer */
-	uint64_t prompt_tokens;                         /* as any leg has told; 0: none yet */
+	struct chat_usage usage; /* of that answer, once its leg was let go of */
+	uint64_t prompt_tokens;  /* as any leg has told; 0: none yet */
 	uint64_t cost_nano_usd;
 	bool cost_unknown;              /* a model that was asked has no price */
 	char cost_text[PRICE_TEXT_MAX]; /* in USD, once it is over and if it is known */

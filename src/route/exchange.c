@@ -58,6 +58,8 @@ exchange_drop_leg(struct exchange *x, enum cascade_leg role, const char *reason)
 	x->legs[role] = NULL;
 	if (x->paused == leg)
 		x->paused = NULL;
+	if (x->used[role])
+		x->usage = leg_usage(leg);
 	exchange_count_leg(x, leg);
 	if (leg_ended_us(leg) == 0) {
 		x->leg_us[role] = (int64_t)(exchange_now_us(x) - leg_started_us(leg));

@@ -137,7 +137,6 @@ exchange_answer_draft(struct exchange *x)
 
 	x->used[CASCADE_DRAFT] = true;
 	x->answered = leg_model(leg);
-	x->usage = leg_usage(leg);
 	if (x->request.stream) {
 		answer_draft_stream(x);
 		return;
@@ -174,7 +173,6 @@ exchange_answer_heavy(struct exchange *x)
 {
 	struct leg *leg = x->legs[CASCADE_HEAVY];
 
-	x->usage = leg_usage(leg);
 	if (x->request.stream) {
 		relay_end(&x->relay);
 		exchange_relay(x);
@@ -277,8 +275,6 @@ exchange_truncate(struct exchange *x, enum cascade_leg role)
 	const char *why = leg ? leg_failure(leg)->detail : x->detail;
 	struct api_error error;
 
-	if (leg)
-		x->usage = leg_usage(leg);
 	api_error_set(
 	        &error, 502, NULL, "upstream_truncated",
 	        "The model server's answer broke off: %s. What was delivered is not complete.",
