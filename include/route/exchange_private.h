@@ -44,9 +44,8 @@ struct exchange {
 	bool head_start;         /* that of a heavyweight which ran alongside was used */
 	bool head_start_failed;  /* the heavyweight did, while it ran alongside */
 	bool panic;              /* every breaker was open, and one model was asked all the same */
-	uint64_t
-	        deadline_ms; /* monotonic: by then an answer is to have begun; 0: none, or it has */
-	bool expired;        /* it has passed */
+	uint64_t deadline_ms;    /* an answer is to have begun by then; 0: none, or it has */
+	bool expired;            /* it has passed */
 	enum health_answer refusal; /* why no heavyweight could be asked */
 	struct timer *retry;        /* owned; armed between attempts */
 	struct timer *deadline;     /* owned; armed until the answer begins */

@@ -245,7 +245,8 @@ exchange_fail_heavy(struct exchange *x)
 		        "No answer had begun when the request's time limit of %u ms was over.",
 		        x->plan->config->server.request_timeout_ms);
 	} else if (failure) {
-		failure_to_error(failure, leg_model(x->legs[CASCADE_HEAVY]), &error, &body);
+		x->answered = leg_model(x->legs[CASCADE_HEAVY]);
+		failure_to_error(failure, x->answered, &error, &body);
 		if (x->panic && error.status >= 500) {
 			char message[sizeof(error.message)];
 

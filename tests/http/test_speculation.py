@@ -920,3 +920,17 @@ def test_a_streams_cost_is_in_the_access_log(begin, upstream):
     stream = gateway.stream(headers=[("X-Request-ID", "cost-4")]).read()
     assert stream.done and stream.head.header("X-Gateway-Cost-USD") is None
     assert gateway.access_line("cost-4")["cost_usd"] == pytest.approx(0.002)
+
+
+def test_a_refusal_while_it_ran_ahead_names_the_model_that_refused(begin, upstream, draft):
+    gateway = begin()
+    upstream.on("large-1", scripts.failure(400, "too long"))
+    client = ask(gateway, stream=False, headers=[("X-Request-ID", "refused-ahead")])
+    draft.say(("It", DOUBT))
+    upstream.wait_request("large-1")
+    settle(gateway)
+    draft.say((" is", TRIP))
+    answer = client.read_response()
+    assert answer.status == 400 and "too long" in answer.json()["error"]["message"]
+    assert (answer.header("x-gateway-model"), answer.header("x-gateway-provider")) == ("heavyweight", "good")
+    assert gateway.access_line("refused-ahead")["model"] == "heavyweight"
