@@ -42,7 +42,6 @@ struct attempts {
 	size_t next;          /* index of the next model of the list */
 	unsigned made;        /* attempts begun */
 	bool over;            /* nothing more may be tried, once what is under way has failed */
-	bool panicked;        /* the attempt that was begun is the panic */
 	enum health_answer refusal; /* why nothing was begun; HEALTH_ADMITTED once something was */
 	uint64_t not_before_ms;     /* the pause before the next attempt of the same model */
 };
@@ -75,5 +74,8 @@ struct attempt attempts_next(struct attempts *attempts, uint64_t now_ms);
  * (it may still be passed over); false: attempts_next would give ATTEMPT_NONE. */
 bool attempts_failed(struct attempts *attempts, enum attempt_retry retry, uint64_t retry_after_ms,
                      double chance, uint64_t now_ms);
+
+/* Until the first of the list's breakers lets a request through; 0: one does now. */
+uint64_t attempts_due_in_ms(const struct attempts *attempts, uint64_t now_ms);
 
 #endif

@@ -26,12 +26,12 @@ struct draft {
 	struct buf stream;  /* owned; the events, but for those at the beginning that are gone */
 	size_t stream_gone; /* bytes of these */
 	size_t stream_released; /* of all bytes, so many were released */
-	bool has_output;
-	uint64_t token_count; /* scored */
+	uint64_t token_count;   /* scored */
 
 	/* While live. */
 	struct buf frames;      /* owned; a struct draft_frame for each event left there */
 	size_t frames_released; /* of these */
+	size_t frames_mute;     /* so many of these, released or not, are known to say nothing */
 	struct buf text;        /* owned; the first choice's text, decoded */
 	size_t text_released;   /* of which the client has so much */
 	uint64_t tokens_released;
@@ -48,8 +48,8 @@ void draft_fini(struct draft *draft);
  * answer grows too large. */
 bool draft_add(struct draft *draft, const struct chat_frame *frame);
 
-/* Is there output to be released if the client may see so many tokens? */
-bool draft_has_visible(const struct draft *draft, uint64_t visible_tokens);
+/* Is there output to be released if the client may see so many tokens? Looks at each frame once. */
+bool draft_has_visible(struct draft *draft, uint64_t visible_tokens);
 
 /* The events that may be seen by then, each once; borrowed until the next draft_… call. The first frame that
  * is not plain ends what is released; it waits for draft_release_rest. */

@@ -44,7 +44,8 @@ struct exchange {
 	bool head_start;         /* that of a heavyweight which ran alongside was used */
 	bool head_start_failed;  /* the heavyweight did, while it ran alongside */
 	bool panic;              /* every breaker was open, and one model was asked all the same */
-	bool expired;            /* the deadline has passed */
+	uint64_t deadline_ms;    /* an answer is to have begun by then; 0: none, or it has */
+	bool expired;            /* it has passed */
 	enum health_answer refusal; /* why no heavyweight could be asked */
 	struct timer *retry;        /* owned; armed between attempts */
 	struct timer *deadline;     /* owned; armed until the answer begins */
@@ -58,8 +59,8 @@ struct exchange {
 	unsigned attempts_made;
 	const struct config_model *asked[CASCADE_LEGS]; /* last model asked */
 	const struct config_model *answered;            /* whose answer is delivered */
-	struct chat_usage usage;                        /* of that answer */
-	uint64_t prompt_tokens;                         /* as any leg has told; 0: none yet */
+	struct chat_usage usage; /* of that answer, once its leg was let go of */
+	uint64_t prompt_tokens;  /* as any leg has told; 0: none yet */
 	uint64_t cost_nano_usd;
 	bool cost_unknown;              /* a model that was asked has no price */
 	char cost_text[PRICE_TEXT_MAX]; /* in USD, once it is over and if it is known */

@@ -53,7 +53,7 @@ struct leg_failure {
 };
 
 struct leg_events {
-	/* A readable frame without an error, in order. May cancel the leg. */
+	/* A readable frame without an error, in order. May cancel the leg, or make it fail. */
 	void (*on_frame)(void *arg, struct leg *leg, const struct chat_frame *frame);
 	/* The answer is complete: after the last frame, or with leg_reply() there. A drafter's says
 	 * something. */
@@ -78,6 +78,10 @@ struct leg *leg_start(struct service *service, const struct leg_spec *spec,
 
 /* Closes the connection now, so that the upstream stops; no callback follows. */
 void leg_cancel(struct leg *leg, const char *reason);
+
+/* The end of a leg whose answer is of no use: calls on_failed. For the exchange in on_frame, where a frame
+ * that can be read turns out not to fit. */
+void leg_fail(struct leg *leg, enum leg_failure_kind kind, const char *detail);
 
 /* The exchange is done with a leg that is done or has failed. The rest of a response that is complete
  * in meaning is still read for a moment, so that the connection can be used again. */

@@ -58,8 +58,8 @@ struct leg {
 	uint64_t started_us, ended_us;
 };
 
-/* The two ends that a response can come to. Both call the exchange, which may let the leg go. */
-void leg_fail(struct leg *leg, enum leg_failure_kind kind, const char *detail);
+/* The two ends that a response can come to are this and leg_fail. Both call the exchange, which may let the
+ * leg go. */
 void leg_done(struct leg *leg);
 
 /* What the transfer says; the leg is the argument. */

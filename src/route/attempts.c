@@ -65,7 +65,6 @@ attempt_start(struct attempts *attempts, const struct candidate *candidate,
               const struct permit *permit)
 {
 	attempts->made++;
-	attempts->panicked = permit->panic;
 	attempts->refusal = HEALTH_ADMITTED;
 	return (struct attempt){
 	        .kind = ATTEMPT_START,
@@ -156,4 +155,10 @@ attempts_failed(struct attempts *attempts, enum attempt_retry retry, uint64_t re
 		left = retry_plan(attempts, retry_after_ms, chance, now_ms);
 	attempts->over = !left;
 	return left;
+}
+
+uint64_t
+attempts_due_in_ms(const struct attempts *attempts, uint64_t now_ms)
+{
+	return health_due_in_ms(candidate_due_soonest(attempts, now_ms)->health, now_ms);
 }

@@ -135,15 +135,13 @@ draft_forget(struct draft *draft)
 	buf_drop(&draft->stream, released);
 	draft->stream_gone = draft->stream_released;
 	buf_drop(&draft->frames, draft->frames_released * sizeof(struct draft_frame));
-	draft->frames_released = 0;
+	draft->frames_released = draft->frames_mute = 0;
 }
 
 bool
 draft_add(struct draft *draft, const struct chat_frame *frame)
 {
 	draft_forget(draft);
-	for (size_t i = 0; i < frame->choice_count; i++)
-		draft->has_output |= frame->choices[i].has_output;
 	if (draft->answer)
 		return chat_answer_add(draft->answer, frame);
 	draft_add_event(draft, frame);
@@ -175,16 +173,19 @@ draft_visible_frames(const struct draft *draft, uint64_t visible_tokens)
 }
 
 bool
-draft_has_visible(const struct draft *draft, uint64_t visible_tokens)
+draft_has_visible(struct draft *draft, uint64_t visible_tokens)
 {
-	size_t count, end = draft_visible_frames(draft, visible_tokens);
+	size_t count;
 	const struct draft_frame *frames = draft_waiting(draft, &count);
+	size_t i = draft->frames_mute > draft->frames_released
+	                   ? draft->frames_mute - draft->frames_released
+	                   : 0;
 
-	for (size_t i = 0; i < end; i++) {
-		if (frames[i].output)
-			return visible_tokens > 0;
-	}
-	return false;
+	while (i < count && frames[i].plain && !frames[i].output)
+		i++;
+	draft->frames_mute = draft->frames_released + i;
+	return i < count && frames[i].plain && visible_tokens > 0 &&
+	       frames[i].tokens <= visible_tokens;
 }
 
 /* The events from the last one released up to where `stream_end` is. */

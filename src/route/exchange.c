@@ -58,6 +58,8 @@ exchange_drop_leg(struct exchange *x, enum cascade_leg role, const char *reason)
 	x->legs[role] = NULL;
 	if (x->paused == leg)
 		x->paused = NULL;
+	if (x->used[role])
+		x->usage = leg_usage(leg);
 	exchange_count_leg(x, leg);
 	if (leg_ended_us(leg) == 0) {
 		x->leg_us[role] = (int64_t)(exchange_now_us(x) - leg_started_us(leg));
@@ -246,11 +248,12 @@ exchange_prepare(struct exchange *x, struct api_error *error)
 		api_error_set(error, 500, NULL, NULL, "Out of memory.");
 		return false;
 	}
-	exchange_init_attempts(x);
 	if (timeout_ms > 0) {
+		x->deadline_ms = exchange_now_us(x) / 1000 + timeout_ms;
 		x->deadline = timer_new(x->service->worker, on_deadline_timer, x);
 		timer_arm_ms(x->deadline, timeout_ms);
 	}
+	exchange_init_attempts(x);
 	return true;
 }
 

@@ -33,6 +33,8 @@ begin_stream(struct exchange *x)
 	x->streaming = true;
 	if (x->deadline)
 		timer_disarm(x->deadline);
+	/* What comes of it may take as long as it does, a hand-over included. */
+	x->deadline_ms = x->attempts[CASCADE_HEAVY].deadline_ms = 0;
 	deliver_stream_begin(x->call, &facts);
 }
 
@@ -79,6 +81,13 @@ end_stream(struct exchange *x)
 	deliver_stream_end(exchange_finish(x, "done", 200, NULL), &facts);
 }
 
+/* Once it has finished; NULL: a model that was asked has no price. */
+static const char *
+known_cost(const struct exchange *x)
+{
+	return x->cost_text[0] ? x->cost_text : NULL;
+}
+
 static void
 end_json(struct exchange *x, struct bytes body)
 {
@@ -89,7 +98,7 @@ end_json(struct exchange *x, struct bytes body)
 	x->sent_bytes = body.n;
 	/* The body may belong to a leg, which rests until this callback has returned. */
 	exchange_finish(x, "done", 200, NULL);
-	facts.cost_usd = x->cost_text[0] ? x->cost_text : NULL;
+	facts.cost_usd = known_cost(x);
 	deliver_json(call, &facts, 200, body);
 }
 
@@ -128,7 +137,6 @@ exchange_answer_draft(struct exchange *x)
 
 	x->used[CASCADE_DRAFT] = true;
 	x->answered = leg_model(leg);
-	x->usage = leg_usage(leg);
 	if (x->request.stream) {
 		answer_draft_stream(x);
 		return;
@@ -165,7 +173,6 @@ exchange_answer_heavy(struct exchange *x)
 {
 	struct leg *leg = x->legs[CASCADE_HEAVY];
 
-	x->usage = leg_usage(leg);
 	if (x->request.stream) {
 		relay_end(&x->relay);
 		exchange_relay(x);
@@ -190,7 +197,8 @@ fail_with(struct exchange *x, const struct api_error *error, struct bytes body)
 	facts = exchange_facts(x);
 	x->sent_bytes = body.n;
 	call = exchange_finish(x, "error", error->status, error->type);
-	facts.cost_usd = x->cost_nano_usd ? x->cost_text : NULL;
+	/* That a failure cost nothing goes without saying. */
+	facts.cost_usd = x->cost_nano_usd ? known_cost(x) : NULL;
 	deliver_error(call, &facts, error, body);
 }
 
@@ -211,8 +219,8 @@ heavy_failure(const struct exchange *x)
 static void
 set_overloaded(struct exchange *x, struct api_error *error)
 {
-	const struct candidate *candidate = x->attempts[CASCADE_HEAVY].list;
-	uint64_t due_ms = health_due_in_ms(candidate->health, exchange_now_us(x) / 1000);
+	uint64_t due_ms =
+	        attempts_due_in_ms(&x->attempts[CASCADE_HEAVY], exchange_now_us(x) / 1000);
 
 	api_error_set(error, 503, NULL,
 	              x->refusal == HEALTH_BUSY ? "over_capacity" : "no_upstream_available",
@@ -237,7 +245,8 @@ exchange_fail_heavy(struct exchange *x)
 		        "No answer had begun when the request's time limit of %u ms was over.",
 		        x->plan->config->server.request_timeout_ms);
 	} else if (failure) {
-		failure_to_error(failure, leg_model(x->legs[CASCADE_HEAVY]), &error, &body);
+		x->answered = leg_model(x->legs[CASCADE_HEAVY]);
+		failure_to_error(failure, x->answered, &error, &body);
 		if (x->panic && error.status >= 500) {
 			char message[sizeof(error.message)];
 
@@ -267,8 +276,6 @@ exchange_truncate(struct exchange *x, enum cascade_leg role)
 	const char *why = leg ? leg_failure(leg)->detail : x->detail;
 	struct api_error error;
 
-	if (leg)
-		x->usage = leg_usage(leg);
 	api_error_set(
 	        &error, 502, NULL, "upstream_truncated",
 	        "The model server's answer broke off: %s. What was delivered is not complete.",

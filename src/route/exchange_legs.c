@@ -25,16 +25,13 @@ now_ms(const struct exchange *x)
 static void
 init_heavy_attempts(struct exchange *x, bool patient)
 {
-	uint32_t timeout_ms = x->plan->config->server.request_timeout_ms;
-	uint64_t deadline_ms = timeout_ms ? x->started_us / 1000 + timeout_ms : 0;
-
 	if (x->pinned)
 		attempts_init(&x->attempts[CASCADE_HEAVY], plan_candidate(x->plan, x->pinned), 1,
-		              patient, deadline_ms);
+		              patient, x->deadline_ms);
 	else
 		attempts_init(&x->attempts[CASCADE_HEAVY],
 		              plan_route(x->plan, x->route)->heavyweights,
-		              x->route->heavyweight_count, patient, deadline_ms);
+		              x->route->heavyweight_count, patient, x->deadline_ms);
 }
 
 void
@@ -58,9 +55,10 @@ note_busy(struct exchange *x)
 static void
 note_ended(struct exchange *x, const struct leg *leg)
 {
-	const struct leg *other = x->legs[leg_role(leg) == CASCADE_DRAFT];
+	enum cascade_leg other = leg_role(leg) == CASCADE_DRAFT ? CASCADE_HEAVY : CASCADE_DRAFT;
 
-	if (!other || leg_ended_us(other) != 0)
+	/* The pause before the other's next attempt is no time of ours either. */
+	if (!x->cascade.running[other])
 		x->idle_since_us = leg_ended_us(leg);
 }
 
@@ -148,8 +146,11 @@ exchange_start_leg(struct exchange *x, enum cascade_leg role, struct cascade_eve
 		timer_arm_ms(x->retry, attempt.wait_ms);
 		return false;
 	case ATTEMPT_NONE:
-		if (role == CASCADE_HEAVY)
+		if (role == CASCADE_HEAVY) {
 			x->refusal = attempt.refusal;
+			/* The timer may be a moment behind. */
+			x->expired = x->deadline_ms && now_ms(x) >= x->deadline_ms;
+		}
 		if (attempt.refusal != HEALTH_ADMITTED)
 			snprintf(x->detail, sizeof(x->detail), "%s: %s",
 			         role == CASCADE_DRAFT ? "no drafter was asked"
@@ -281,12 +282,8 @@ on_draft_frame(struct exchange *x, struct leg *leg, const struct chat_frame *fra
 	if (x->legs[CASCADE_DRAFT] != leg)
 		return;
 	if (!draft_add(&x->draft, frame)) {
-		snprintf(x->detail, sizeof(x->detail), "the draft's frames do not fit together");
-		event.kind = CASCADE_EVENT_LEG_FAILED;
-		event.again = attempts_failed(&x->attempts[CASCADE_DRAFT], ATTEMPT_RETRY_ELSEWHERE,
-		                              0, 0, now_ms(x));
-		exchange_drop_leg(x, CASCADE_DRAFT, "malformed");
-		exchange_step(x, event);
+		leg_fail(leg, LEG_MALFORMED,
+		         "the draft's frames do not fit together, or are too many");
 		return;
 	}
 	if (x->cascade.state == CASCADE_FLOWING)
@@ -307,10 +304,7 @@ on_heavy_frame(struct exchange *x, struct leg *leg, const struct chat_frame *fra
 	relay_add(&x->relay, frame);
 	waiting = relay_waiting(&x->relay).n;
 	if (x->relay.waiting.failed) {
-		snprintf(x->detail, sizeof(x->detail), "the heavyweight's answer is too large");
-		event.kind = CASCADE_EVENT_LEG_FAILED;
-		exchange_drop_leg(x, CASCADE_HEAVY, "malformed");
-		exchange_step(x, event);
+		leg_fail(leg, LEG_FAULT, "out of memory");
 	} else if (x->cascade.state == CASCADE_RELAYING) {
 		exchange_send(x, relay_waiting(&x->relay));
 		relay_sent(&x->relay);

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from lib import frames as f
 from lib import scripts
 from lib.checks import assert_error, assert_routed
 from lib.gateway import SLOW, eventually, long_form, merge
@@ -165,6 +166,35 @@ def test_a_call_that_was_not_made_is_told_in_the_log(begin):
     line = own.gateway.access_line("open-3")
     assert line["attempts"] == 1 and "drafter" not in line
     assert "breaker is open" in line["detail"]
+
+
+def test_a_client_is_told_to_wait_until_the_first_of_a_list_is_due(begin):
+    own = begin({**LONG, "failures": 1, "open": "60s", "open_max": "600s"},
+                routes={"auto": {"heavyweight": ["heavyweight", "other"]}})
+    own.upstream.on("small-1", uncertain())
+    own.upstream.on("large-1", scripts.failure(500))
+    own.upstream.on("other-1", scripts.failure(500))
+    fail(own, 1)
+    own.reload(breaker={"open": "300s"})
+    fail(own, 1, "heavyweight", "large-1")
+    answer = own.gateway.chat()
+    assert_error(answer, 503, code="no_upstream_available")
+    assert len(own.upstream.requests_for("other-1")) == 2 and len(own.upstream.requests_for("large-1")) == 1
+    assert 1 <= int(answer.header("Retry-After")) <= 60
+
+
+@pytest.mark.parametrize("form", ["whole", "streamed"])
+def test_a_draft_whose_frames_do_not_fit_together_counts(begin, form):
+    """The client of a whole answer gets it put together, and what cannot be is a failure like another."""
+    own = begin()
+    call = f.chunk({"tool_calls": [{"index": "first", "id": "c1", "type": "function", "function": {"name": "a", "arguments": ""}}]},
+                   entries=[f.token("a", 0.1)])
+    own.upstream.on("small-1", scripts.frames(call, f.chunk({}, finish="tool_calls")))
+    own.upstream.on("large-1", expert())
+    for _ in range(3):
+        answer = own.gateway.chat(stream=form == "streamed")
+        assert_routed(answer, *(("escalate", "drafter_error") if form == "whole" else ("accept", "confident")))
+    assert gauge(own, "drafter") == (OPEN if form == "whole" else CLOSED)
 
 
 # Workers

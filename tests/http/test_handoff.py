@@ -5,7 +5,7 @@ import pytest
 from lib import frames as f
 from lib import scripts
 from lib.checks import assert_routed
-from lib.gateway import eventually, soon
+from lib.gateway import SLOW, eventually, soon
 from lib.live import (DIALECTS, DRAFT, HEAVY, ROLE, Puppet, Watch, draft_of, heavy_of, live, live_config,  # noqa: F401
                       live_daemon, said, stop)
 
@@ -374,6 +374,26 @@ def test_a_heavyweight_that_has_no_place_free_leaves_a_broken_stream(start, upst
         stream = gateway.stream().read()
         assert_cut(stream, "The capital")
         assert "max_concurrent" in stream.error["message"] and upstream.requests_for("large-1") == []
+
+
+@pytest.mark.parametrize("speculative", [False, True], ids=["late", "late_beside_a_head_start"])
+def test_the_time_until_an_answer_begins_does_not_bound_a_hand_over(start, upstream, speculative):
+    limit_s = 0.4 * max(1, SLOW / 4)
+    gateway = start(**live_config(upstream, server={"request_timeout": f"{int(limit_s * 1000)}ms"},
+                                  speculative={"enabled": speculative, "soft_threshold_mult": 0.5}))
+    drafter = Puppet(upstream, "small-1")
+    upstream.on("large-1", heavy_of(" of", " France."))
+    watch = Watch(gateway)
+    drafter.take().say(ROLE, *[said(t) for t in ("The", " capital", " DRAFTED", " held")])
+    watch.wait_text("The capital")
+    upstream.gate().wait(1.5 * limit_s)
+    if speculative:
+        drafter.say(said(" doubt", 1.5))
+        watch.wait_text("The capital DRAFTED")
+    drafter.say(said(" back", 4.0))
+    stream = watch.read()
+    assert stream.error is None and stream.done, stream.error
+    assert stream.text.startswith("The capital") and stream.text.endswith(" France.")
 
 
 @pytest.mark.parametrize("how", ["cut", "reset"])

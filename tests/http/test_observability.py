@@ -426,3 +426,42 @@ def test_a_failing_upstream_does_not_flood_the_log(start, upstream):
             client.request("POST", "/v1/chat/completions", {"model": "other", "messages": [{"role": "user", "content": "x"}]})
     gateway.stop()
     assert len(gateway.stderr.lines) < 200
+
+
+@pytest.mark.parametrize("model, mode", [("other", "hold"), ("auto", "live")])
+def test_tokens_of_a_stream_that_the_client_left_are_in_the_log(start, upstream, model, mode):
+    gateway = start(stream={"mode": mode}, entropy={"window_size": 1, "early_exit_count": 1})
+    script = scripts.after(f.text_frames([("It", 0.1), (" is", 0.1), (" Paris", 0.1)], finish=None), scripts.stall)
+    upstream.on("small-1", script)
+    upstream.on("other-1", script)
+    stream = gateway.stream(model=model, headers=[("X-Request-ID", "left-1")])
+    while not stream.text.endswith(" is"):
+        assert stream.next() is not None
+    stream.client.close()
+    line = gateway.access_line("left-1")
+    assert line["end"] == "client_gone" and 2 <= line["completion_tokens"] <= 3 and line["tokens_estimated"] is True
+
+
+def test_the_wait_for_a_retry_is_no_overhead_also_when_a_draft_ends_meanwhile(start, upstream):
+    gateway = start(providers={"good": {"retries": 1}}, routes={"auto": {"on_heavyweight_down": "draft"}},
+                    entropy={"window_size": 1, "early_exit_count": 1})
+    failed = upstream.gate()
+    turns = [scripts.failure(503, headers=[("retry-after-ms", "600")]), scripts.expert()]
+
+    def draft(exchange):
+        exchange.head()
+        exchange.frames(f.text_frames([("DRAFTED", 4.0)], finish=None), done=False)
+        exchange.wait(failed)
+        exchange.frames(f.text_frames([(" no", 0.1)], role=False))
+        exchange.end()
+
+    def heavy(exchange):
+        turn = turns.pop(0)
+        turn(exchange)
+        failed.set()
+
+    upstream.on("small-1", draft)
+    upstream.on("large-1", heavy)
+    assert gateway.chat(headers=[("X-Request-ID", "waits-1")]).text == "It is Paris."
+    line = gateway.access_line("waits-1")
+    assert line["duration_ms"] >= 600 and line["overhead_ms"] < 300

@@ -391,6 +391,24 @@ def test_the_deadline_never_cuts_a_stream_that_has_begun(begin, upstream, model,
     assert stream.text == "It is Paris." and stream.done and stream.error is None
 
 
+@pytest.mark.parametrize("model", ["auto", "other"])
+def test_the_deadline_is_counted_from_the_whole_request_on(begin, upstream, model):
+    limit_s = 0.3 * max(1, SLOW / 4)
+    gateway = begin(server={"request_timeout": f"{int(limit_s * 1000)}ms"})
+    upstream.on("small-1", uncertain())
+    upstream.on("large-1", expert("It is Paris."))
+    upstream.on("other-1", expert("It is Paris."))
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "x"}]}).encode()
+    with gateway.client() as client:
+        client.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                    b"Content-Length: %d\r\n\r\n" % len(body) + body[:10])
+        upstream.gate().wait(1.5 * limit_s)
+        client.send(body[10:])
+        answer = client.read_response()
+    assert answer.status == 200, answer
+    assert answer.text == "It is Paris."
+
+
 def test_a_deadline_of_zero_is_none(begin, upstream):
     gateway = begin(server={"request_timeout": 0})
     gate = upstream.gate()
@@ -679,6 +697,18 @@ def test_an_escalation_finds_no_place_left(begin, upstream):
         assert_full(answer)
         assert_routed(answer, "escalate", "early_exit")
         assert answer.header("x-gateway-attempts") == "1"
+    client.close()
+
+
+def test_a_place_is_worth_waiting_for_no_longer_than_that_where_another_models_breaker_is_open(begin, upstream):
+    gateway = begin(0, models={"spare": {"provider": "cheap", "model": "spare-1"}}, providers={"good": {"max_concurrent": 1}},
+                    routes={"auto": {"heavyweight": ["spare", "heavyweight"]}}, breaker={"failures": 1, "open": 60})
+    upstream.on("small-1", uncertain())
+    upstream.on("spare-1", scripts.failure(500))
+    upstream.on("other-1", scripts.stall)
+    assert_error(gateway.chat(model="spare"), 502)
+    client = hold(gateway, upstream)
+    assert_full(gateway.chat())
     client.close()
 
 

@@ -903,9 +903,34 @@ def test_no_cost_is_told_where_a_price_is_missing(begin, upstream, missing):
     assert told and not any(f'model="{missing}"' in name for name in told)
 
 
+@pytest.mark.parametrize("missing", ["drafter", "heavyweight"])
+def test_no_cost_is_told_of_a_failure_where_a_price_is_missing(begin, upstream, missing):
+    gateway = begin(models={name: price for name, price in PRICES.items() if name != missing})
+    upstream.on("small-1", scripts.uncertain())
+    upstream.on("large-1", scripts.after(f.text_frames([("It", 0.1)], finish=None), scripts.cut))
+    answer = gateway.chat(headers=[("X-Request-ID", "cost-5")])
+    assert answer.status == 502
+    assert answer.header("X-Gateway-Cost-USD") is None
+    assert "cost_usd" not in gateway.access_line("cost-5")
+
+
 def test_a_streams_cost_is_in_the_access_log(begin, upstream):
     gateway = begin(models=PRICES)
     upstream.on("small-1", scripts.confident("Paris.", usage=f.usage(1000, 500)))
     stream = gateway.stream(headers=[("X-Request-ID", "cost-4")]).read()
     assert stream.done and stream.head.header("X-Gateway-Cost-USD") is None
     assert gateway.access_line("cost-4")["cost_usd"] == pytest.approx(0.002)
+
+
+def test_a_refusal_while_it_ran_ahead_names_the_model_that_refused(begin, upstream, draft):
+    gateway = begin()
+    upstream.on("large-1", scripts.failure(400, "too long"))
+    client = ask(gateway, stream=False, headers=[("X-Request-ID", "refused-ahead")])
+    draft.say(("It", DOUBT))
+    upstream.wait_request("large-1")
+    settle(gateway)
+    draft.say((" is", TRIP))
+    answer = client.read_response()
+    assert answer.status == 400 and "too long" in answer.json()["error"]["message"]
+    assert (answer.header("x-gateway-model"), answer.header("x-gateway-provider")) == ("heavyweight", "good")
+    assert gateway.access_line("refused-ahead")["model"] == "heavyweight"
