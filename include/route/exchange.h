@@ -4,7 +4,7 @@
  *	http_call ─► exchange ─► chat_request (read) ─► route or model (resolve)
  *	                │
  *	                ├─► cascade: events in, actions out
- *	                ├─► leg (drafter) ─► draft: kept, scored, not shown
+ *	                ├─► leg (drafter) ─► draft: kept, scored, shown as it proves itself
  *	                ├─► leg (heavyweight) ─► relayed
  *	                └─► deliver ─► client;   exchange_finish ─► access log, metrics
  *
