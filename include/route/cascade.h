@@ -76,7 +76,8 @@ struct cascade_event {
 	enum cascade_event_kind kind;
 	enum cascade_leg leg;
 	double entropy_bits; /* CASCADE_EVENT_TOKEN */
-	bool again; /* CASCADE_EVENT_LEG_FAILED: the leg's list of attempts is not used up */
+	bool again;   /* CASCADE_EVENT_LEG_FAILED: the leg's list of attempts is not used up */
+	bool refused; /* the same: the request itself was refused, which is no outage */
 };
 
 enum cascade_action_kind {

@@ -47,7 +47,5 @@ void seam_end(struct seam *seam, struct buf *out);
  * true when `delivered` is `asked`. Otherwise what upstream says does not fit, or is not there yet; until
  * then nothing that the seam appended may be sent. */
 bool seam_fits(const struct seam *seam);
-/* It does not fit and never will. */
-bool seam_contradicts(const struct seam *seam);
 
 #endif

@@ -94,13 +94,15 @@ cascade_client_gone(struct cascade *cascade, struct cascade_actions *actions)
 
 /* ---------------------------------------------------------------- escalation */
 
-/* The heavyweight is lost for good: the draft, if the operator prefers that to an error. */
+/* The heavyweight is lost for good: the draft, if the operator prefers that to an outage. */
 static void
-cascade_heavy_lost(struct cascade *cascade, struct cascade_actions *actions)
+cascade_heavy_lost(struct cascade *cascade, bool refused, struct cascade_actions *actions)
 {
-	if (cascade->options.draft_if_down && cascade->draft_done)
+	bool draft = cascade->options.draft_if_down && !refused;
+
+	if (draft && cascade->draft_done)
 		cascade_accept(cascade, "degraded", actions);
-	else if (cascade->options.draft_if_down && cascade->running[CASCADE_DRAFT])
+	else if (draft && cascade->running[CASCADE_DRAFT])
 		cascade_move(cascade, CASCADE_FALLING_BACK);
 	else
 		cascade_fail(cascade, cascade->delivered ? CASCADE_TRUNCATE : CASCADE_FAIL,
@@ -119,7 +121,7 @@ cascade_escalate(struct cascade *cascade, const char *reason, bool keep_draft,
 		cascade->draft_done = false;
 	}
 	if (cascade->speculation_spent)
-		cascade_heavy_lost(cascade, actions);
+		cascade_heavy_lost(cascade, true, actions);
 	else if (cascade->running[CASCADE_HEAVY] || cascade->speculation_done)
 		cascade_act(cascade, actions, CASCADE_JOIN, CASCADE_HEAVY);
 	else
@@ -351,7 +353,7 @@ cascade_heavy_step(struct cascade *cascade, const struct cascade_event *event,
 		else if (event->again && !cascade->delivered)
 			cascade_act(cascade, actions, CASCADE_START_LEG, CASCADE_HEAVY);
 		else
-			cascade_heavy_lost(cascade, actions);
+			cascade_heavy_lost(cascade, event->refused, actions);
 	}
 }
 

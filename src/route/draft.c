@@ -7,10 +7,9 @@
 enum { DRAFT_MAX_BYTES = 64 * 1024 * 1024, DRAFT_FORGET_BYTES = 16 * 1024 };
 
 bool
-draft_init(struct draft *draft, const struct chat_request *request,
-           const struct config_entropy *entropy, bool live)
+draft_init(struct draft *draft, const struct chat_request *request, bool live)
 {
-	*draft = (struct draft){.request = request, .entropy = entropy, .live = live};
+	*draft = (struct draft){.request = request, .live = live};
 	buf_init(&draft->stream, DRAFT_MAX_BYTES);
 	buf_init(&draft->text, DRAFT_MAX_BYTES);
 	buf_init(&draft->frames, DRAFT_MAX_BYTES);

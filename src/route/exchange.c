@@ -244,7 +244,7 @@ exchange_prepare(struct exchange *x, struct api_error *error)
 	cascade_init(&x->cascade, &options);
 	relay_init(&x->relay, &x->request);
 	x->cascading = true;
-	if (x->route && !draft_init(&x->draft, &x->request, &x->route->entropy, options.live)) {
+	if (x->route && !draft_init(&x->draft, &x->request, options.live)) {
 		api_error_set(error, 500, NULL, NULL, "Out of memory.");
 		return false;
 	}

@@ -230,6 +230,20 @@ set_overloaded(struct exchange *x, struct api_error *error)
 	error->retry_after_ms = due_ms > 1000 ? due_ms : 1000;
 }
 
+/* The failure of the one model that was asked though every breaker was open. */
+static void
+set_panicked(struct exchange *x, struct api_error *error)
+{
+	struct api_error failed = *error;
+
+	set_overloaded(x, error);
+	error->no_retry = failed.no_retry;
+	snprintf(error->message, sizeof(error->message),
+	         "Every model server has failed too often lately, and the one tried again has "
+	         "failed: %.2000s",
+	         failed.message);
+}
+
 /* The answer to a request whose last hope has failed, before anything was sent. */
 void
 exchange_fail_heavy(struct exchange *x)
@@ -247,17 +261,8 @@ exchange_fail_heavy(struct exchange *x)
 	} else if (failure) {
 		x->answered = leg_model(x->legs[CASCADE_HEAVY]);
 		failure_to_error(failure, x->answered, &error, &body);
-		if (x->panic && error.status >= 500) {
-			char message[sizeof(error.message)];
-
-			memcpy(message, error.message, sizeof(message));
-			set_overloaded(x, &error);
-			snprintf(
-			        error.message, sizeof(error.message),
-			        "Every model server has failed too often lately, and the one tried "
-			        "again has failed: %.2000s",
-			        message);
-		}
+		if (x->panic && error.status >= 500)
+			set_panicked(x, &error);
 	} else if (x->refusal != HEALTH_ADMITTED) {
 		set_overloaded(x, &error);
 	} else {

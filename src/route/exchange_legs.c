@@ -138,6 +138,8 @@ exchange_start_leg(struct exchange *x, enum cascade_leg role, struct cascade_eve
 	struct attempt attempt = attempts_next(&x->attempts[role], now_ms(x));
 
 	*event = (struct cascade_event){.kind = CASCADE_EVENT_LEG_FAILED, .leg = role};
+	if (role == CASCADE_HEAVY)
+		x->refusal = attempt.refusal;
 	switch (attempt.kind) {
 	case ATTEMPT_WAIT:
 		note_busy(x);
@@ -146,11 +148,9 @@ exchange_start_leg(struct exchange *x, enum cascade_leg role, struct cascade_eve
 		timer_arm_ms(x->retry, attempt.wait_ms);
 		return false;
 	case ATTEMPT_NONE:
-		if (role == CASCADE_HEAVY) {
-			x->refusal = attempt.refusal;
-			/* The timer may be a moment behind. */
+		/* The timer may be a moment behind. */
+		if (role == CASCADE_HEAVY)
 			x->expired = x->deadline_ms && now_ms(x) >= x->deadline_ms;
-		}
 		if (attempt.refusal != HEALTH_ADMITTED)
 			snprintf(x->detail, sizeof(x->detail), "%s: %s",
 			         role == CASCADE_DRAFT ? "no drafter was asked"
@@ -165,8 +165,7 @@ exchange_start_leg(struct exchange *x, enum cascade_leg role, struct cascade_eve
 	/* A further drafter begins with an empty sheet. */
 	if (role == CASCADE_DRAFT && x->asked[CASCADE_DRAFT]) {
 		draft_fini(&x->draft);
-		if (!draft_init(&x->draft, &x->request, &x->route->entropy,
-		                x->cascade.options.live))
+		if (!draft_init(&x->draft, &x->request, x->cascade.options.live))
 			x->draft.stream.failed = true;
 	}
 	return !start_attempt(x, role, &attempt);
@@ -352,6 +351,7 @@ on_leg_failed(void *arg, struct leg *leg)
 
 	snprintf(x->detail, sizeof(x->detail), "%s", failure->detail);
 	note_ended(x, leg);
+	event.refused = failure->kind == LEG_STATUS && retry == ATTEMPT_RETRY_NEVER;
 	/* What one drafter refuses, another may take. */
 	if (role == CASCADE_DRAFT && retry == ATTEMPT_RETRY_NEVER)
 		retry = ATTEMPT_RETRY_ELSEWHERE;

@@ -127,10 +127,21 @@ leg_stream_done(struct leg *leg, bool marked)
 		leg_fail(leg, LEG_CUT, "the stream ended before its finish_reason");
 }
 
+/* Some servers set blanks around it. */
+static bool
+is_done_mark(struct bytes data)
+{
+	while (data.n > 0 && data.p[0] == ' ')
+		data = (struct bytes){data.p + 1, data.n - 1};
+	while (data.n > 0 && data.p[data.n - 1] == ' ')
+		data.n--;
+	return bytes_is(data, "[DONE]");
+}
+
 static void
 leg_read_event(struct leg *leg, const struct sse_event *event)
 {
-	if (bytes_is(event->data, "[DONE]")) {
+	if (is_done_mark(event->data)) {
 		leg_stream_done(leg, true);
 		return;
 	}

@@ -47,6 +47,19 @@ frame_says_something(const struct chat_frame *frame)
 	return false;
 }
 
+/* Does the frame bring what its client did not ask for? */
+static bool
+has_unasked(const struct chat_frame *frame, const struct chat_frame_view *view)
+{
+	if (!view->usage && frame->usage_counts.known)
+		return true;
+	for (size_t i = 0; i < frame->choice_count; i++) {
+		if (!view->logprobs && frame->choices[i].has_logprobs)
+			return true;
+	}
+	return false;
+}
+
 static void
 relay_write(struct relay *relay, const struct chat_frame *frame)
 {
@@ -56,10 +69,19 @@ relay_write(struct relay *relay, const struct chat_frame *frame)
 	        .usage = relay->request->include_usage,
 	};
 
-	if (relay->joined)
+	struct buf text;
+
+	if (relay->joined) {
 		seam_frame(&relay->seam, frame, &view, &relay->waiting);
-	else
+	} else if (!has_unasked(frame, &view)) {
 		sse_write_data(&relay->waiting, frame->text);
+	} else {
+		buf_init(&text, 0);
+		chat_frame_write(frame, &view, &text);
+		sse_write_data(&relay->waiting, buf_bytes(&text));
+		relay->waiting.failed |= text.failed;
+		buf_fini(&text);
+	}
 }
 
 void

@@ -221,9 +221,3 @@ seam_fits(const struct seam *seam)
 {
 	return !seam->said || overlap_left_out(seam->said) == seam->said_n;
 }
-
-bool
-seam_contradicts(const struct seam *seam)
-{
-	return !seam_fits(seam) && overlap_is_settled(seam->said);
-}

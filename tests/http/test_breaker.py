@@ -197,6 +197,15 @@ def test_a_draft_whose_frames_do_not_fit_together_counts(begin, form):
     assert gauge(own, "drafter") == (OPEN if form == "whole" else CLOSED)
 
 
+def test_upstreams_wish_not_to_be_asked_again_is_passed_on_in_a_panic_too(begin):
+    own = begin({**LONG, "failures": 1})
+    fail(own, 1)
+    own.upstream.on("other-1", scripts.failure(500, headers=[("x-should-retry", "false")]))
+    answer = own.gateway.chat(model="other")
+    assert_error(answer, 503, code="no_upstream_available")
+    assert answer.header("x-should-retry") == "false"
+
+
 # Workers
 
 

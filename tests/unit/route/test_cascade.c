@@ -25,6 +25,7 @@
  *	D  the heavyweight is done
  *	F  the heavyweight fails; it may be tried again
  *	G  the heavyweight fails for good
+ *	N  the heavyweight refuses the request
  *	t  the deadline passes
  *	q  the client leaves
  */
@@ -180,6 +181,8 @@ static const struct story stories[] = {
         {"or has answered", IF_DOWN, "B!D", "D H xD F", "escalate", "early_exit", CASCADE_ANSWERED},
         {"a heavyweight that is down leaves the whole draft", IF_DOWN, "B!dFG", "D H H A", "accept",
          "degraded", CASCADE_ANSWERED},
+        {"a heavyweight that refuses the request is not down", IF_DOWN, "B!dN", "D H E", "escalate",
+         "early_exit", CASCADE_FAILED},
         {"which is waited for", IF_DOWN, "B!G.d", "D H A", "accept", "degraded", CASCADE_ANSWERED},
         {"if it fails as well, the heavyweight's failure is answered", IF_DOWN, "B!Gg", "D H E",
          "escalate", "early_exit", CASCADE_FAILED},
@@ -249,9 +252,14 @@ event_of(char letter)
 	case 'o': event.kind = CASCADE_EVENT_LEG_OUTPUT, event.leg = CASCADE_HEAVY; break;
 	case 'D': event.kind = CASCADE_EVENT_LEG_DONE, event.leg = CASCADE_HEAVY; break;
 	case 'F':
-		event = (struct cascade_event){CASCADE_EVENT_LEG_FAILED, CASCADE_HEAVY, 0, true};
+		event = (struct cascade_event){CASCADE_EVENT_LEG_FAILED, CASCADE_HEAVY, 0, true,
+		                               false};
 		break;
 	case 'G': event.kind = CASCADE_EVENT_LEG_FAILED, event.leg = CASCADE_HEAVY; break;
+	case 'N':
+		event = (struct cascade_event){CASCADE_EVENT_LEG_FAILED, CASCADE_HEAVY, 0, false,
+		                               true};
+		break;
 	case 't': event.kind = CASCADE_EVENT_DEADLINE; break;
 	case 'q': event.kind = CASCADE_EVENT_CLIENT_GONE; break;
 	default: ck_abort_msg("unknown event %c", letter);

@@ -38,7 +38,7 @@ bench_new(const struct chat_request *request, bool live)
 {
 	struct bench *bench = mem_new(sizeof(*bench));
 
-	ck_assert(draft_init(&bench->draft, request, NULL, live));
+	ck_assert(draft_init(&bench->draft, request, live));
 	chat_frame_init(&bench->frame);
 	buf_init(&bench->out, 0);
 	return bench;

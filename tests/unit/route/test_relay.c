@@ -262,7 +262,7 @@ check_row(const struct row *row, size_t at)
 	size_t i = 0;
 	bool fits;
 
-	ck_assert(draft_init(&draft, row->request, NULL, true));
+	ck_assert(draft_init(&draft, row->request, true));
 	relay_init(&relay, row->request);
 	if (row->asked[0])
 		draft_say(&draft, row->asked);
@@ -297,7 +297,7 @@ START_TEST(test_without_delivered_text_joining_changes_nothing)
 	struct draft draft;
 	struct relay relay;
 
-	ck_assert(draft_init(&draft, &wants_nothing, NULL, true));
+	ck_assert(draft_init(&draft, &wants_nothing, true));
 	relay_init(&relay, &wants_nothing);
 	relay_begin(&relay, draft_delivered(&draft));
 	relay_say(&relay, ROLE);
@@ -314,7 +314,7 @@ START_TEST(test_what_is_kept_back_comes_with_the_end)
 	struct draft draft;
 	struct relay relay;
 
-	ck_assert(draft_init(&draft, &wants_nothing, NULL, true));
+	ck_assert(draft_init(&draft, &wants_nothing, true));
 	relay_init(&relay, &wants_nothing);
 	draft_say(&draft, "The end");
 	relay_begin(&relay, draft_delivered(&draft));
@@ -347,7 +347,7 @@ START_TEST(test_a_repetition_has_no_logprobs_that_would_not_fit)
 	struct draft draft;
 	struct relay relay;
 
-	ck_assert(draft_init(&draft, &wants_all, NULL, true));
+	ck_assert(draft_init(&draft, &wants_all, true));
 	relay_init(&relay, &wants_all);
 	draft_say(&draft, "The end");
 	relay_begin(&relay, draft_delivered(&draft));
