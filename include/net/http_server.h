@@ -53,11 +53,15 @@ struct http_server_options {
 	/* Called for each answer that the server gave by itself (framing, size, time). May be NULL. */
 	void (*on_refused)(void *arg, int status, const char *why);
 	void *refused_arg;
+	/* Called for each client that left where no handler sees it: with its request half sent (asked
+	 * false), or with its answer given but not all of it sent (asked true). May be NULL. */
+	void (*on_left)(void *arg, bool asked);
+	void *left_arg;
 };
 
 typedef void http_handler(struct http_call *call, void *arg);
 
-/* options are copied, save what they point to: the TLS paths are read now, refused_arg is borrowed.
+/* options are copied, save what they point to: the TLS paths are read now, refused_arg and left_arg are borrowed.
  * NULL with a message in error[size] on failure (TLS files, memory). */
 struct http_server *http_server_new(struct worker *worker,
                                     const struct http_server_options *options,

@@ -36,7 +36,9 @@ endpoint_log(struct service *service, struct http_call *call, const char *id, in
 	        .path = call ? http_call_path(call) : NULL,
 	        .status = status,
 	        .score = (double)NAN,
-	        .end = error ? "error" : "done",
+	        .end = error           ? "error"
+	               : status == 499 ? "client_gone"
+	                               : "done",
 	        .error = error,
 	        .prompt_tokens = -1,
 	        .completion_tokens = -1,
@@ -112,6 +114,17 @@ endpoints_refused(void *arg, int status, const char *why)
 	(void)why;
 	metric_add(service->shard, METRIC_ERRORS, api_error_type(status), NULL, 1);
 	endpoint_log(service, NULL, NULL, status, api_error_type(status), 0);
+}
+
+void
+endpoints_left(void *arg, bool asked)
+{
+	struct service *service = arg;
+
+	metric_add(service->shard, METRIC_CLIENT_GONE, NULL, NULL, 1);
+	/* What was answered has its line. */
+	if (!asked)
+		endpoint_log(service, NULL, NULL, 499, NULL, 0);
 }
 
 /* ---------------------------------------------------------------- health */

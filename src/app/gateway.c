@@ -67,6 +67,8 @@ server_options(const struct config *config, unsigned workers, struct station *st
 	        .tls_key = server->tls_key,
 	        .on_refused = endpoints_refused,
 	        .refused_arg = &station->service,
+	        .on_left = endpoints_left,
+	        .left_arg = &station->service,
 	};
 }
 

@@ -248,9 +248,24 @@ conn_call_gone(struct http_conn *conn)
 		call->on_gone(call->arg);
 }
 
+/* A client that leaves while its call is lent is the handler's to tell. */
+static void
+conn_tell_left(struct http_conn *conn)
+{
+	const struct http_server *server = conn->server;
+	bool asked = conn->state == HTTP_CONN_FLUSH;
+
+	if (!server->options.on_left || server->freeing || conn->deaf ||
+	    (asked ? evbuffer_get_length(bufferevent_get_output(conn->bev)) == 0
+	           : conn->state != HTTP_CONN_READING))
+		return;
+	server->options.on_left(server->options.left_arg, asked);
+}
+
 static void
 conn_bury(struct http_conn *conn)
 {
+	conn_tell_left(conn);
 	http_conn_set_state(conn, HTTP_CONN_CLOSED);
 	event_del(&conn->turn);
 	evtimer_del(&conn->timer);

@@ -1,13 +1,14 @@
 """Who leaves or is no longer needed is let go on the wire at once, in every phase."""
 
+import json
 import time
 
 import pytest
 
 from lib import frames as f
 from lib import scripts
-from lib.gateway import eventually, merge, soon
-from lib.scripts import confident, expert, uncertain
+from lib.gateway import chat_body, eventually, merge, soon
+from lib.scripts import confident, expert, speak, uncertain
 
 LIMIT_MS = 50
 
@@ -365,3 +366,39 @@ def test_a_flowing_draft_that_its_client_cannot_take_in_is_let_go_with_it(start,
     stream.client.reset()
     eventually(lambda: not upstream.connection_of(request).busy, "the end of the script")
     eventually(lambda: in_flight(gateway) == {}, "nothing at work")
+
+
+@pytest.mark.parametrize("sent", [1, 40, -5], ids=["a_byte", "within_the_head", "within_the_body"])
+def test_a_client_that_leaves_with_its_request_half_sent_is_counted(gateway, sent):
+    before = gateway.metrics()["draftthinker_client_disconnects_total"]
+    body = chat_body(None, {})
+    whole = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(json.dumps(body)) + json.dumps(body).encode()
+    seen = len(gateway.access.lines)
+    client = gateway.client()
+    client.send(whole[:sent])
+    client.close()
+    eventually(lambda: gateway.metrics()["draftthinker_client_disconnects_total"] == before + 1, "its count")
+    line = gateway.access.wait(lambda l: json.loads(l).get("end") == "client_gone", "its line", start=seen)
+    assert json.loads(line)["status"] == 499
+
+
+def test_a_client_that_leaves_before_its_whole_answer_has_gone_out_is_counted(gateway, upstream):
+    upstream.on("other-1", speak("It is Paris. " * 1_000_000))
+    before = gateway.metrics()["draftthinker_client_disconnects_total"]
+    client = gateway.client()
+    client.begin("POST", "/v1/chat/completions", chat_body(None, {"model": "other"}), [("X-Request-ID", "leaves-late")])
+    assert gateway.access_line("leaves-late")["end"] == "done"
+    client.close()
+    eventually(lambda: gateway.metrics()["draftthinker_client_disconnects_total"] == before + 1, "its count")
+
+
+def test_a_client_that_leaves_between_requests_is_not_counted(gateway, upstream):
+    upstream.on("small-1", confident())
+    before = gateway.metrics()["draftthinker_client_disconnects_total"]
+    client = gateway.client()
+    assert client.request("POST", "/v1/chat/completions", chat_body(None, {})).status == 200
+    client.close()
+    gateway.client().close()
+    with gateway.client() as other:
+        assert other.request("GET", "/health").status == 200
+    assert gateway.metrics()["draftthinker_client_disconnects_total"] == before
