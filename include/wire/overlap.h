@@ -22,7 +22,13 @@ enum overlap_kind {
 };
 
 /* OVERLAP_SPACE and OVERLAP_WORDS look so far back, for anything but the whole text. */
-enum { OVERLAP_WORDS_MAX_BYTES = 4096 };
+enum {
+	OVERLAP_WORDS_MAX_BYTES = 4096,
+	OVERLAP_INNER_MIN_BYTES =
+	        8, /* so long, it is a repetition even if it begins within a word */
+	OVERLAP_BLANK_MIN_BYTES =
+	        16, /* so long, even behind white space that the text does not have there */
+};
 
 struct overlap;
 

@@ -75,7 +75,8 @@ may_begin(enum overlap_kind kind, struct bytes text, size_t at)
 		return true;
 	if (kind == OVERLAP_WORDS)
 		return is_near && is_first_byte(text.p[at]) &&
-		       !(is_word_byte(text.p[at - 1]) && is_word_byte(text.p[at]));
+		       (text.n - at >= OVERLAP_INNER_MIN_BYTES ||
+		        !(is_word_byte(text.p[at - 1]) && is_word_byte(text.p[at])));
 	return kind == OVERLAP_SPACE && is_first_byte(text.p[at]) && at >= overlap_trim(text).n &&
 	       (is_near || at == overlap_trim(text).n);
 }
@@ -89,6 +90,42 @@ longest(enum overlap_kind kind, struct bytes text, struct bytes continuation)
 		if (n <= continuation.n && memcmp(text.p + at, continuation.p, n) == 0 &&
 		    may_begin(kind, text, at))
 			return n;
+	}
+	return 0;
+}
+
+/* May the whole continuation still become a longer repetition? */
+static bool
+is_open(struct bytes text, struct bytes continuation)
+{
+	for (size_t at = 0; at < text.n; at++) {
+		if (text.n - at > continuation.n &&
+		    (at == 0 || text.n - at <= OVERLAP_WORDS_MAX_BYTES) &&
+		    memcmp(text.p + at, continuation.p, continuation.n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What is left out when white space is looked over first. */
+static size_t
+longest_behind_blank(struct bytes text, struct bytes continuation)
+{
+	size_t blank = 0, found;
+
+	while (blank < continuation.n &&
+	       (continuation.p[blank] == ' ' ||
+	        (continuation.p[blank] >= '\t' && continuation.p[blank] <= '\r')))
+		blank++;
+	if (blank == 0 || text.n == 0 || is_open(text, continuation))
+		return 0;
+	for (size_t at = 0; at < text.n; at++) {
+		found = text.n - at;
+		if ((at == 0 ||
+		     (found >= OVERLAP_BLANK_MIN_BYTES && found <= OVERLAP_WORDS_MAX_BYTES)) &&
+		    found <= continuation.n - blank && is_first_byte(text.p[at]) &&
+		    memcmp(text.p + at, continuation.p + blank, found) == 0)
+			return blank + found;
 	}
 	return 0;
 }
@@ -115,6 +152,8 @@ LLVMFuzzerTestOneInput(const uint8_t *input, size_t n)
 	if (!bytes_is_utf8(text) || !bytes_is_utf8(continuation))
 		return 0;
 	want = longest(kind, text, continuation);
+	if (want == 0 && kind == OVERLAP_WORDS)
+		want = longest_behind_blank(text, continuation);
 	buf_init(&out, 0);
 	for (size_t i = 0; i < sizeof(most) / sizeof(most[0]); i++) {
 		size_t left_out;

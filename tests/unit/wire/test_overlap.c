@@ -68,6 +68,18 @@ static const struct row rows[] = {
         {"words: nothing but a repetition", OVERLAP_WORDS, "The capital of", "capital of", ""},
         {"words: a repetition that breaks off passes at the end", OVERLAP_WORDS, "The capital of",
          "capital", "capital"},
+        {"words: a long end of a word is one", OVERLAP_WORDS, "no d10 d11 d12", "0 d11 d12 d13",
+         " d13"},
+        {"words: white space before the whole text", OVERLAP_WORDS, "The capital of",
+         "\n\nThe capital of France", " France"},
+        {"words: before many words of it", OVERLAP_WORDS, "So the capital of the land",
+         "\nthe capital of the land is", " is"},
+        {"words: but not before few", OVERLAP_WORDS, "It is very", "\nvery good", "\nvery good"},
+        {"words: nor where the text goes on otherwise", OVERLAP_WORDS, "The capital of",
+         " \n The capital city", " \n The capital city"},
+        {"words: white space that the text has somewhere", OVERLAP_WORDS, "The capital of",
+         " The capital of France", " France"},
+        {"words: white space alone", OVERLAP_WORDS, "The capital of", "\n\n", "\n\n"},
         {"words: an empty continuation", OVERLAP_WORDS, "The capital of", "", ""},
         {"words: an empty text", OVERLAP_WORDS, "", "The", "The"},
 };
@@ -195,7 +207,7 @@ START_TEST(test_only_the_whole_text_is_looked_for_from_afar)
 	memset(whole, ' ', FAR + 1);
 	whole[FAR] = '\0';
 	check_far(OVERLAP_WORDS, "x ", 'y', FAR, near, "");
-	check_far(OVERLAP_WORDS, "x ", 'y', FAR + 1, far, far);
+	check_far(OVERLAP_WORDS, "x ", 'y', FAR + 1, far, "y");
 	check_far(OVERLAP_WORDS, "x ", 'y', 3 * FAR, NULL, "");
 	check_far(OVERLAP_ECHO, "x ", 'y', 3 * FAR, NULL, "");
 	check_far(OVERLAP_SPACE, "x", ' ', 3 * FAR, whole, "");
