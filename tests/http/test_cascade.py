@@ -462,3 +462,11 @@ def test_the_draft_that_may_stand_in_is_cut_off_once_the_heavyweight_speaks(star
     assert answer.status == 200, answer
     assert_routed(answer, "escalate", "early_exit")
     upstream.wait_closed(upstream.wait_request("small-1"))
+
+
+def test_a_heavyweight_that_refuses_the_request_is_not_down(start, upstream):
+    gateway = start(routes={"auto": {"on_heavyweight_down": "draft"}})
+    upstream.on("small-1", uncertain())
+    upstream.on("large-1", scripts.failure(400, "context too long"))
+    answer = gateway.chat()
+    assert answer.status == 400 and b"context too long" in answer.body

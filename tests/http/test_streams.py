@@ -519,3 +519,22 @@ def test_a_keepalive_interval_of_zero_sends_none(start, upstream):
     upstream.on("other-1", expert("It is Paris."))
     stream = gateway.stream(model="other").read()
     assert stream.done and b": keepalive" not in stream.raw
+
+
+def test_what_a_client_did_not_ask_for_is_not_relayed(gateway, upstream):
+    frames = f.text_frames(scripts.words("It is Paris."), logprobs=True, k=2)
+    frames[-1]["usage"] = f.usage(3, 3)
+    upstream.on("other-1", scripts.frames(*frames))
+    stream = gateway.stream(model="other").read()
+    assert stream.done and b'"logprobs":{' not in stream.raw and b"prompt_tokens" not in stream.raw
+    assert "".join(c["delta"].get("content") or "" for frame in stream.frames for c in frame["choices"]) == "It is Paris."
+    stream.client.close()
+
+
+@pytest.mark.parametrize("mark", [b"data:  [DONE] \n\n", b"data:[DONE]\n\n"])
+def test_the_mark_of_the_end_may_have_blanks_around_it(gateway, upstream, mark):
+    frames = f.text_frames(scripts.words("It is Paris."))
+    upstream.on("other-1", scripts.body(b"".join(f.event(frame) for frame in frames) + mark))
+    stream = gateway.stream(model="other").read()
+    assert stream.done and stream.complete
+    stream.client.close()
