@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "wire/sse_write.h"
+#include "wire/chat_event.h"
 
 enum { DRAFT_MAX_BYTES = 64 * 1024 * 1024, DRAFT_FORGET_BYTES = 16 * 1024 };
 
@@ -38,27 +38,10 @@ static void
 draft_add_event(struct draft *draft, const struct chat_frame *frame)
 {
 	const struct chat_request *request = draft->request;
-	struct chat_frame_view view = {.logprobs = request->logprobs,
-	                               .top_logprobs = request->top_logprobs,
-	                               .usage = request->include_usage};
-	struct buf *out = &draft->stream;
+	struct chat_frame_view view = chat_event_view(request);
 
-	if (chat_frame_is_usage(frame) && !request->include_usage)
-		return;
-	if (memchr(frame->text.p, '\n', frame->text.n)) {
-		/* A pretty-printed frame: rare enough to take the long way. */
-		struct buf text;
-
-		buf_init(&text, DRAFT_MAX_BYTES);
-		chat_frame_write(frame, &view, &text);
-		sse_write_data(out, buf_bytes(&text));
-		out->failed |= text.failed;
-		buf_fini(&text);
-		return;
-	}
-	buf_add(out, "data: ", 6);
-	chat_frame_write(frame, &view, out);
-	buf_add(out, "\n\n", 2);
+	if (!chat_frame_is_usage(frame) || request->include_usage)
+		chat_event_write(frame, &view, &draft->stream);
 }
 
 static bool

@@ -1,5 +1,6 @@
 #include "route/relay.h"
 
+#include "wire/chat_event.h"
 #include "wire/sse_reader.h"
 #include "wire/sse_write.h"
 
@@ -63,25 +64,14 @@ has_unasked(const struct chat_frame *frame, const struct chat_frame_view *view)
 static void
 relay_write(struct relay *relay, const struct chat_frame *frame)
 {
-	struct chat_frame_view view = {
-	        .logprobs = relay->request->logprobs,
-	        .top_logprobs = relay->request->top_logprobs,
-	        .usage = relay->request->include_usage,
-	};
+	struct chat_frame_view view = chat_event_view(relay->request);
 
-	struct buf text;
-
-	if (relay->joined) {
+	if (relay->joined)
 		seam_frame(&relay->seam, frame, &view, &relay->waiting);
-	} else if (!has_unasked(frame, &view)) {
+	else if (has_unasked(frame, &view))
+		chat_event_write(frame, &view, &relay->waiting);
+	else
 		sse_write_data(&relay->waiting, frame->text);
-	} else {
-		buf_init(&text, 0);
-		chat_frame_write(frame, &view, &text);
-		sse_write_data(&relay->waiting, buf_bytes(&text));
-		relay->waiting.failed |= text.failed;
-		buf_fini(&text);
-	}
 }
 
 void
