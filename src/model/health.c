@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/counter.h"
 #include "base/mem.h"
 
 struct load {
@@ -44,20 +45,13 @@ load_unref(struct load *load)
 bool
 load_enter(struct load *load, unsigned limit)
 {
-	unsigned count = __atomic_load_n(&load->count, __ATOMIC_RELAXED);
-
-	do {
-		if (limit && count >= limit)
-			return false;
-	} while (!__atomic_compare_exchange_n(&load->count, &count, count + 1, true,
-	                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-	return true;
+	return counter_enter(&load->count, limit);
 }
 
 void
 load_leave(struct load *load)
 {
-	__atomic_sub_fetch(&load->count, 1, __ATOMIC_RELAXED);
+	counter_leave(&load->count);
 }
 
 unsigned

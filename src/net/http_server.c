@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/counter.h"
 #include "base/mem.h"
 #include "net/http_conn.h"
 
@@ -44,15 +45,7 @@ on_request(struct evhttp_request *request, void *arg)
 static bool
 place_take(struct http_server *server)
 {
-	unsigned max = server->options.max_connections;
-	unsigned taken = __atomic_load_n(server->places, __ATOMIC_RELAXED);
-
-	do {
-		if (max > 0 && taken >= max)
-			return false;
-	} while (!__atomic_compare_exchange_n(server->places, &taken, taken + 1, true,
-	                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-	return true;
+	return counter_enter(server->places, server->options.max_connections);
 }
 
 unsigned
@@ -127,7 +120,7 @@ http_server_conn_closed(struct http_server *server, struct http_conn *conn)
 	if (conn->surplus)
 		server->surplus--;
 	else
-		__atomic_sub_fetch(server->places, 1, __ATOMIC_RELAXED);
+		counter_leave(server->places);
 	server_update_full(server);
 	if (server->draining && !server->connections && !server->freeing)
 		event_soon(server->drain);
