@@ -15,6 +15,8 @@ WAIT = 20
 REPOSITORY = Path(__file__).resolve().parents[3]
 # How much slower than a release build everything is; tests that measure time multiply by it.
 SLOW = float(os.environ.get("DT_TEST_SLOW", "1"))
+# Timers count in ticks of the kernel's coarse clock (4 ms on most), so one may be early by as much.
+TICK_S = 0.005
 SANITIZER = re.compile(r"(ERROR|WARNING|SUMMARY): \w*Sanitizer|runtime error:")
 
 DRAFT_KEY = "sk-cheap-1234567890abcdefSECRET"
