@@ -1,0 +1,84 @@
+/*
+ * Answers kept in memory, found by the exact request or, within one scope, by the nearness of the question. Bounded by
+ * bytes and entries; least recently used go first, and those whose time is over.
+ *
+ * Shared by all workers: every function may be called by any thread. One lock, held for less than a millisecond whatever
+ * the size: a long search gives it back in between. Wall-clock times are brought by the caller.
+ */
+#ifndef CACHE_CACHE_H
+#define CACHE_CACHE_H
+
+#include "cache/entry.h"
+#include "cache/guard.h"
+
+struct cache;
+
+struct cache_options {
+	uint64_t max_bytes;
+	uint32_t max_entries;
+	/* A caller that has more than this part (0 to 1) of the bytes or the entries makes room by its own oldest
+	 * entries; so it cannot push out the others. It may have all of what nobody else wants. */
+	double caller_share;
+};
+
+/* Memory is taken as entries come. Never NULL. */
+struct cache *cache_new(const struct cache_options *options);
+void cache_free(struct cache *cache); /* NULL is allowed */
+
+/* Other bounds, from a reload. What is too much goes with the next insertions and sweeps. */
+void cache_configure(struct cache *cache, const struct cache_options *options);
+
+/* The entry of that key, with a reference for the caller, now the most recently used; NULL: none.
+ * needs_usage: one without usage is none. */
+struct cache_entry *cache_find(struct cache *cache, const struct sha256 *key, bool needs_usage,
+                               uint64_t now_ms);
+
+/* Takes over the reference. An entry of the same key is replaced. False, and the entry let go of: it is larger than a
+ * caller may have, expired, or memory is out. */
+bool cache_insert(struct cache *cache, struct cache_entry *entry, uint64_t now_ms);
+
+struct cache_query {
+	const struct sha256 *scope;
+	struct bytes question;
+	const float *vector; /* unit length */
+	uint32_t dimensions;
+	double threshold; /* least cosine of a hit */
+	bool needs_usage;
+	uint64_t now_ms;
+};
+
+struct cache_match {
+	struct cache_entry *entry; /* a reference for the caller; NULL: a miss */
+	double similarity; /* of the entry; of a miss: of the nearest, if one was near enough to be looked at, else 0 */
+	enum guard
+	        guard; /* why the nearest above the threshold was no hit; GUARD_NONE: nothing was above it */
+};
+
+/* The most similar entry of the scope that no guard refuses. */
+void cache_search(struct cache *cache, const struct cache_query *query, struct cache_match *match);
+
+/* How many entries a search in that scope has to look at, 0: there are none. What decides whether it is done on the spot. */
+size_t cache_scope_count(struct cache *cache, const struct sha256 *scope);
+
+/* Deletes one entry if it is that caller's; false: it is not, or there is none. */
+bool cache_delete(struct cache *cache, const struct sha256 *caller, const char *id);
+/* Deletes all of a caller's, in slices. */
+void cache_delete_caller(struct cache *cache, const struct sha256 *caller);
+
+/* Frees what has expired and what is beyond the bounds, among the next `items` entries; to be called now and then. */
+void cache_sweep(struct cache *cache, size_t items, uint64_t now_ms);
+
+struct cache_figures {
+	uint64_t bytes, entries;
+	uint64_t max_bytes, max_entries;
+	uint64_t insertions;
+	uint64_t evicted, expired, replaced, deleted,
+	        refused; /* entries that went, or did not come in, and why */
+};
+struct cache_figures cache_figures(struct cache *cache);
+
+/* For a snapshot: references to at most `room` entries from position *cursor (0 at first) on; gives how many, 0: that
+ * was all. What comes or goes meanwhile may be missed; no entry is given twice. */
+size_t cache_walk(struct cache *cache, size_t *cursor, struct cache_entry **list, size_t room);
+
+#endif
