@@ -80,6 +80,7 @@ struct config_model {
 	bool capabilities_known; /* false: nothing was declared, everything but embeddings is assumed */
 	unsigned capabilities; /* MODEL_CAN_… */
 	uint64_t context;      /* tokens; 0: not declared */
+	bool implied; /* the file does not name it: cache.embedding_model at a drafter's provider */
 };
 
 enum config_on_unscorable { ON_UNSCORABLE_ESCALATE, ON_UNSCORABLE_ACCEPT };
@@ -107,6 +108,33 @@ struct config_speculative {
 	double max_share;           /* of a route's requests, 0 to 1 */
 };
 
+enum config_embedder { EMBEDDER_MODEL, EMBEDDER_LEXICAL, EMBEDDER_NONE, EMBEDDER_UNSET };
+
+/* Of the one cache that all routes share. */
+struct config_cache_store {
+	uint64_t max_bytes;
+	unsigned max_entries;
+	double caller_share;       /* 0 to 1 */
+	char *file;                /* NULL: none */
+	uint32_t file_interval_ms; /* 0: only at the end */
+};
+
+struct config_cache {
+	bool enabled;
+	double similarity_threshold; /* a cosine */
+	uint32_t ttl_ms;
+	enum config_embedder embedder;              /* resolved: never EMBEDDER_UNSET */
+	char *embedding_name;                       /* as the file has it; NULL: none */
+	const struct config_model *embedding_model; /* borrowed; EMBEDDER_MODEL only, else NULL */
+	unsigned embedding_dimensions;              /* 0: what the model gives */
+	uint32_t embedding_timeout_ms;
+	double min_margin; /* bits */
+	double max_temperature;
+	bool tool_calls;
+	uint64_t max_answer_bytes;
+	struct config_cache_store store; /* the same in all routes */
+};
+
 struct config_route {
 	char *name;
 	const struct config_model **drafters; /* owned array of borrowed models; tried in order */
@@ -116,6 +144,7 @@ struct config_route {
 	struct config_entropy entropy;
 	struct config_stream stream;
 	struct config_speculative speculative;
+	struct config_cache cache;
 	enum config_on_heavyweight_down on_heavyweight_down;
 };
 
@@ -132,6 +161,7 @@ struct config {
 	const struct config_route *default_route; /* `auto`, or the first */
 	enum config_unknown_model unknown_model;
 	struct breaker_options breaker; /* for every model */
+	struct config_cache_store cache;
 	bool metrics_enabled;
 	char *metrics_path;
 	char *log_file;               /* "-": standard error */
@@ -164,6 +194,7 @@ void config_unref(struct config *config); /* any thread; frees at the last, wipi
 
 /* Looks names up; NULL when unknown. */
 const struct config_route *config_route_find(const struct config *config, const char *name);
+const struct config_model *config_model_named(const struct config *config, const char *name);
 /* By its name under `models`, or as `provider/model`: the provider by name or label, the model
  * by the provider's own name for it, which may have slashes of its own. */
 const struct config_model *config_model_find(const struct config *config, const char *name);

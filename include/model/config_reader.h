@@ -15,7 +15,7 @@ struct config_fault;
 
 /* The root's settings that hold for every route. */
 struct config_root {
-	struct config_route common; /* entropy, stream, speculative, on_heavyweight_down */
+	struct config_route common; /* entropy, stream, speculative, cache, on_heavyweight_down */
 	enum config_unknown_model unknown_model;
 };
 
@@ -72,6 +72,13 @@ void config_read_short_form(struct config_reader *reader, const struct config_no
  * there. */
 void config_read_route_blocks(struct config_reader *reader, const struct config_node *block,
                               struct config_route *route);
+
+/* The block cache of the root or of a route, over what is there; NULL: there is none. */
+void config_read_cache(struct config_reader *reader, const struct config_node *block,
+                       struct config_route *route);
+/* Which embedder a route has, once its models are known. block: the route's, or the root; for messages. */
+void config_resolve_embedder(struct config_reader *reader, const struct config_node *block,
+                             struct config_route *route);
 
 /* Shared by both forms. block: the provider's, or the short form's drafter or heavyweight; NULL
  * when the file does not have it. place: of its api_key. */

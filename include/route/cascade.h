@@ -12,7 +12,9 @@
  *	  unscorable└────────────────────────────────► FALLING_BACK ────────────────────┘
  *	                it is down                      the draft is waited for
  *
- * From any of them it may go to FAILED or ABANDONED.
+ * From any of them it may go to FAILED or ABANDONED; and, as long as nothing was delivered, to ANSWERED by
+ * an answer from the cache. A request may also begin by FOLLOWING another one: then it gets the answer that the
+ * other asks for, or begins for itself when that fails before anything of it was delivered here.
  *
  * Same thread as its driver; embedded and owned by the exchange.
  */
@@ -29,6 +31,7 @@ enum cascade_leg { CASCADE_DRAFT, CASCADE_HEAVY, CASCADE_LEGS };
 
 enum cascade_state {
 	CASCADE_IDLE,
+	CASCADE_FOLLOWING, /* another request asks for just this answer, which will be this one's too */
 	CASCADE_DRAFTING,  /* a drafter is being read and judged; nothing of it was delivered */
 	CASCADE_FLOWING,   /* the draft is delivered while it is judged */
 	CASCADE_ESCALATED, /* a heavyweight is asked; nothing of its answer was delivered */
@@ -39,7 +42,13 @@ enum cascade_state {
 	CASCADE_ABANDONED, /* final: the client left */
 };
 
-enum cascade_decision { DECISION_NONE, DECISION_ACCEPT, DECISION_ESCALATE, DECISION_DIRECT };
+enum cascade_decision {
+	DECISION_NONE,
+	DECISION_ACCEPT,
+	DECISION_ESCALATE,
+	DECISION_DIRECT,
+	DECISION_CACHE_HIT,
+};
 
 /* Why the heavyweight is asked without a draft, or with which claim a draft may skip the rule. */
 enum cascade_begin {
@@ -68,7 +77,11 @@ enum cascade_event_kind {
 	CASCADE_EVENT_LEG_OUTPUT, /* heavyweight: its stream has begun to say something */
 	CASCADE_EVENT_LEG_DONE,   /* a leg's answer is complete and clean */
 	CASCADE_EVENT_LEG_FAILED, /* a leg ended without a complete answer */
-	CASCADE_EVENT_DEADLINE,   /* an answer should have begun by now */
+	CASCADE_EVENT_FOLLOW, /* instead of BEGIN, or before it: another request is under way for the same answer */
+	CASCADE_EVENT_SHARED, /* following: the first part of that answer is delivered here, too */
+	CASCADE_EVENT_SHARED_FAILED, /* following: that answer will not come, or not whole */
+	CASCADE_EVENT_CACHED, /* an answer is at hand that nobody need be asked for, or a shared one is complete */
+	CASCADE_EVENT_DEADLINE, /* an answer should have begun by now */
 	CASCADE_EVENT_CLIENT_GONE,
 };
 
@@ -78,6 +91,7 @@ struct cascade_event {
 	double entropy_bits; /* CASCADE_EVENT_TOKEN */
 	bool again;   /* CASCADE_EVENT_LEG_FAILED: the leg's list of attempts is not used up */
 	bool refused; /* the same: the request itself was refused, which is no outage */
+	const char *reason; /* CASCADE_EVENT_CACHED: how it was found; one word, static */
 };
 
 enum cascade_action_kind {
@@ -91,8 +105,9 @@ enum cascade_action_kind {
 	CASCADE_ANSWER_DRAFT, /* deliver the whole draft, or what is left of it */
 	CASCADE_RELAY,        /* deliver the heavyweight's stream from its beginning, as it comes */
 	CASCADE_ANSWER_HEAVY, /* the heavyweight is complete: deliver it, or what is left of it */
-	CASCADE_FAIL,         /* nothing was delivered: answer with the heavyweight's failure */
-	CASCADE_EXPIRE,       /* nothing was delivered: answer that the deadline has passed */
+	CASCADE_ANSWER_CACHED, /* deliver the answer that was at hand */
+	CASCADE_FAIL,          /* nothing was delivered: answer with the heavyweight's failure */
+	CASCADE_EXPIRE,        /* nothing was delivered: answer that the deadline has passed */
 	CASCADE_TRUNCATE, /* part of this leg's answer was the last delivered: say that it is cut, and close */
 };
 

@@ -24,7 +24,10 @@ read_common(struct config_reader *reader, const struct config_node *root)
 	config_block_defaults(reader, BLOCK_ENTROPY, &common->entropy);
 	config_block_defaults(reader, BLOCK_STREAM, &common->stream);
 	config_block_defaults(reader, BLOCK_SPECULATIVE, &common->speculative);
+	config_block_defaults(reader, BLOCK_CACHE, &common->cache);
+	common->cache.embedder = EMBEDDER_UNSET;
 	config_read_route_blocks(reader, root, common);
+	reader->config->cache = common->cache.store;
 	config_block_read(reader, BLOCK_TRACE, config_node_find(root, "trace"), NULL);
 	reader->config->unknown_model = reader->root.unknown_model;
 }
@@ -194,14 +197,23 @@ provider_is_called(const struct config_provider *provider, struct bytes name)
 }
 
 const struct config_model *
-config_model_find(const struct config *config, const char *name)
+config_model_named(const struct config *config, const char *name)
 {
-	const char *slash = strchr(name, '/');
-
 	for (size_t i = 0; i < config->model_count; i++) {
 		if (strcmp(config->models[i].name, name) == 0)
 			return &config->models[i];
 	}
+	return NULL;
+}
+
+const struct config_model *
+config_model_find(const struct config *config, const char *name)
+{
+	const char *slash = strchr(name, '/');
+	const struct config_model *named = config_model_named(config, name);
+
+	if (named)
+		return named;
 	for (size_t i = 0; slash && i < config->model_count; i++) {
 		const struct config_model *model = &config->models[i];
 

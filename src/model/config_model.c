@@ -138,11 +138,14 @@ void
 config_read_models(struct config_reader *reader, const struct config_node *root)
 {
 	const struct config_node *node = config_node_find(root, "models");
+	const struct config_node *routes = config_node_find(root, "routes");
 
 	if (config_node_is_null(node) || !config_block_check(reader, node))
 		return;
+	/* Each route may imply one more, see config_resolve_embedder. */
 	reader->config->models =
-	        config_alloc(reader->config, node->count, sizeof(struct config_model));
+	        config_alloc(reader->config, node->count + (routes ? routes->count : 0),
+	                     sizeof(struct config_model));
 	for (const struct config_node *child = node->first; child; child = child->next)
 		read_model(reader, child);
 }

@@ -7,16 +7,6 @@
 
 enum { ROUTE_NAME_MAX = 64 };
 
-static const struct config_model *
-model_named(const struct config *config, const char *name)
-{
-	for (size_t i = 0; i < config->model_count; i++) {
-		if (strcmp(config->models[i].name, name) == 0)
-			return &config->models[i];
-	}
-	return NULL;
-}
-
 static void
 fail_model(struct config_reader *reader, const struct config_node *node)
 {
@@ -72,7 +62,7 @@ model_list_add(struct config_reader *reader, const struct config_node *node,
 
 	if (!name)
 		return;
-	model = model_named(reader->config, name);
+	model = config_model_named(reader->config, name);
 	if (!model) {
 		fail_model(reader, node);
 		return;
@@ -136,7 +126,7 @@ config_read_route_blocks(struct config_reader *reader, const struct config_node 
 	config_block_read(reader, BLOCK_STREAM, config_node_find(block, "stream"), &route->stream);
 	config_block_read(reader, BLOCK_SPECULATIVE, speculative, &route->speculative);
 	warn_eager(reader, speculative, &route->speculative);
-	config_block_read(reader, BLOCK_CACHE, config_node_find(block, "cache"), NULL);
+	config_read_cache(reader, config_node_find(block, "cache"), route);
 }
 
 static void
@@ -149,7 +139,7 @@ read_route(struct config_reader *reader, const struct config_node *node)
 
 	if (!config_name_check(reader, node, ROUTE_NAME_MAX, false))
 		return;
-	if (model_named(config, node->key))
+	if (config_model_named(config, node->key))
 		config_error(reader, config_at(node), "a model has this name too");
 	*route = reader->root.common;
 	route->name = config_copy(config, node->key);
@@ -170,6 +160,7 @@ read_route(struct config_reader *reader, const struct config_node *node)
 	route->drafter_count = drafters.count;
 	route->heavyweights = heavyweights.models;
 	route->heavyweight_count = heavyweights.count;
+	config_resolve_embedder(reader, node, route);
 }
 
 void

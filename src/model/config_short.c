@@ -101,7 +101,7 @@ config_read_short_form(struct config_reader *reader, const struct config_node *r
 {
 	struct config *config = reader->config;
 	struct config_provider *providers = config_alloc(config, 2, sizeof(*providers));
-	struct config_model *models = config_alloc(config, 2, sizeof(*models));
+	struct config_model *models = config_alloc(config, 3, sizeof(*models));
 	struct config_route *route = config_alloc(config, 1, sizeof(*route));
 
 	read_side(reader, root, BLOCK_DRAFTER, &providers[0], &models[0]);
@@ -127,6 +127,7 @@ config_read_short_form(struct config_reader *reader, const struct config_node *r
 	route->drafters[route->drafter_count++] = &models[0];
 	route->heavyweights = config_alloc(config, 1, sizeof(*route->heavyweights));
 	route->heavyweights[route->heavyweight_count++] = &models[1];
+	config_resolve_embedder(reader, root, route);
 	config->routes = route;
 	config->route_count = 1;
 }

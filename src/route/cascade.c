@@ -8,7 +8,10 @@
 
 /* legal_moves[from] has bit `to` set. */
 static const unsigned legal_moves[] = {
-        [CASCADE_IDLE] = TO(DRAFTING) | TO(ESCALATED) | TO(ABANDONED),
+        [CASCADE_IDLE] =
+                TO(FOLLOWING) | TO(DRAFTING) | TO(ESCALATED) | TO(ANSWERED) | TO(ABANDONED),
+        [CASCADE_FOLLOWING] =
+                TO(DRAFTING) | TO(ESCALATED) | TO(ANSWERED) | TO(FAILED) | TO(ABANDONED),
         [CASCADE_DRAFTING] =
                 TO(FLOWING) | TO(ESCALATED) | TO(ANSWERED) | TO(FAILED) | TO(ABANDONED),
         [CASCADE_FLOWING] = TO(ESCALATED) | TO(ANSWERED) | TO(FAILED) | TO(ABANDONED),
@@ -84,6 +87,40 @@ cascade_accept(struct cascade *cascade, const char *reason, struct cascade_actio
 	cascade_act(cascade, actions, CASCADE_ANSWER_DRAFT, CASCADE_DRAFT);
 }
 
+/* What was delivered cannot be taken back: then the answer at hand has come too late. */
+static void
+cascade_cached(struct cascade *cascade, const char *reason, struct cascade_actions *actions)
+{
+	bool whole = !cascade->delivered && cascade->state != CASCADE_RELAYING;
+
+	if (!whole && cascade->state != CASCADE_FOLLOWING)
+		return;
+	cascade_cancel(cascade, actions, CASCADE_DRAFT);
+	cascade_cancel(cascade, actions, CASCADE_HEAVY);
+	cascade_move(cascade, CASCADE_ANSWERED);
+	cascade->decision = DECISION_CACHE_HIT;
+	cascade->reason = reason;
+	cascade_act(cascade, actions, CASCADE_ANSWER_CACHED, CASCADE_DRAFT);
+}
+
+static void
+cascade_following_step(struct cascade *cascade, const struct cascade_event *event,
+                       struct cascade_actions *actions)
+{
+	if (event->kind == CASCADE_EVENT_FOLLOW && cascade->state == CASCADE_IDLE) {
+		cascade_move(cascade, CASCADE_FOLLOWING);
+	} else if (cascade->state != CASCADE_FOLLOWING) {
+		return;
+	} else if (event->kind == CASCADE_EVENT_SHARED) {
+		cascade->delivered = true;
+		cascade->decision = DECISION_CACHE_HIT;
+		cascade->reason = "shared";
+	} else if (event->kind == CASCADE_EVENT_SHARED_FAILED) {
+		cascade_fail(cascade, cascade->delivered ? CASCADE_TRUNCATE : CASCADE_FAIL,
+		             CASCADE_HEAVY, actions);
+	}
+}
+
 static void
 cascade_client_gone(struct cascade *cascade, struct cascade_actions *actions)
 {
@@ -144,7 +181,8 @@ cascade_trip(struct cascade *cascade, const char *reason, bool scorable,
 static void
 cascade_begin(struct cascade *cascade, struct cascade_actions *actions)
 {
-	if (cascade->state != CASCADE_IDLE)
+	if (cascade->state != CASCADE_IDLE &&
+	    (cascade->state != CASCADE_FOLLOWING || cascade->delivered))
 		return;
 	switch (cascade->options.begin) {
 	case CASCADE_BEGIN_PINNED:
@@ -311,6 +349,10 @@ cascade_draft_step(struct cascade *cascade, const struct cascade_event *event,
 		break;
 	case CASCADE_EVENT_BEGIN:
 	case CASCADE_EVENT_LEG_OUTPUT:
+	case CASCADE_EVENT_FOLLOW:
+	case CASCADE_EVENT_SHARED:
+	case CASCADE_EVENT_SHARED_FAILED:
+	case CASCADE_EVENT_CACHED:
 	case CASCADE_EVENT_DEADLINE:
 	case CASCADE_EVENT_CLIENT_GONE: break;
 	}
@@ -372,6 +414,16 @@ cascade_deadline(struct cascade *cascade, struct cascade_actions *actions)
 		cascade_fail(cascade, CASCADE_EXPIRE, CASCADE_HEAVY, actions);
 }
 
+static void
+cascade_leg_step(struct cascade *cascade, const struct cascade_event *event,
+                 struct cascade_actions *actions)
+{
+	if (event->leg == CASCADE_DRAFT)
+		cascade_draft_step(cascade, event, actions);
+	else
+		cascade_heavy_step(cascade, event, actions);
+}
+
 void
 cascade_step(struct cascade *cascade, const struct cascade_event *event,
              struct cascade_actions *actions)
@@ -379,18 +431,24 @@ cascade_step(struct cascade *cascade, const struct cascade_event *event,
 	actions->count = 0;
 	if (cascade_is_final(cascade))
 		return;
-	if (event->kind == CASCADE_EVENT_BEGIN)
-		cascade_begin(cascade, actions);
-	else if (event->kind == CASCADE_EVENT_CLIENT_GONE)
-		cascade_client_gone(cascade, actions);
-	else if (event->kind == CASCADE_EVENT_DEADLINE)
-		cascade_deadline(cascade, actions);
-	else if (!cascade->running[event->leg])
-		return;
-	else if (event->leg == CASCADE_DRAFT)
-		cascade_draft_step(cascade, event, actions);
-	else
-		cascade_heavy_step(cascade, event, actions);
+	switch (event->kind) {
+	case CASCADE_EVENT_BEGIN: cascade_begin(cascade, actions); break;
+	case CASCADE_EVENT_FOLLOW:
+	case CASCADE_EVENT_SHARED:
+	case CASCADE_EVENT_SHARED_FAILED: cascade_following_step(cascade, event, actions); break;
+	case CASCADE_EVENT_CACHED: cascade_cached(cascade, event->reason, actions); break;
+	case CASCADE_EVENT_CLIENT_GONE: cascade_client_gone(cascade, actions); break;
+	case CASCADE_EVENT_DEADLINE: cascade_deadline(cascade, actions); break;
+	case CASCADE_EVENT_TOKEN:
+	case CASCADE_EVENT_NO_LOGPROBS:
+	case CASCADE_EVENT_VISIBLE:
+	case CASCADE_EVENT_LEG_OUTPUT:
+	case CASCADE_EVENT_LEG_DONE:
+	case CASCADE_EVENT_LEG_FAILED:
+		if (cascade->running[event->leg])
+			cascade_leg_step(cascade, event, actions);
+		break;
+	}
 }
 
 uint64_t
@@ -428,6 +486,7 @@ cascade_decision_name(enum cascade_decision decision)
 	case DECISION_ACCEPT: return "accept";
 	case DECISION_ESCALATE: return "escalate";
 	case DECISION_DIRECT: return "direct";
+	case DECISION_CACHE_HIT: return "cache_hit";
 	}
 	return NULL;
 }

@@ -109,6 +109,7 @@ exchange_act(struct exchange *x, const struct cascade_action *action, struct cas
 	case CASCADE_ANSWER_DRAFT: exchange_answer_draft(x); break;
 	case CASCADE_RELAY: exchange_relay(x); break;
 	case CASCADE_ANSWER_HEAVY: exchange_answer_heavy(x); break;
+	case CASCADE_ANSWER_CACHED: break;
 	case CASCADE_EXPIRE:
 		x->expired = true;
 		exchange_fail_heavy(x);

@@ -233,6 +233,15 @@ static const struct row rows_of_values_out_of_range[] = {
          "f:3: routes.auto.speculative.max: unknown key\n"},
         {"cache: {similarity_threshold: 2}\n",
          "f:1: cache.similarity_threshold: must be between 0 and 1\n"},
+        {"cache: {embedder: model}\n",
+         "f:1: cache.embedding_model: required, since cache.embedder is model\n"},
+        {P M "routes: {auto: {drafter: m, heavyweight: m, cache: {max_bytes: 1, file: x}}}\n",
+         "f:3: routes.auto.cache.max_bytes: is for all routes: it belongs in the top level's "
+         "block\n"
+         "f:3: routes.auto.cache.file: is for all routes: it belongs in the top level's block\n"},
+        {P "models: {m: {provider: p, capabilities: [logprobs]}}\n"
+           "routes: {auto: {drafter: m, heavyweight: m, cache: {embedding_model: m}}}\n",
+         "f:3: routes.auto.cache.embedding_model: the model `m` is declared without embeddings\n"},
         {"cache: {embedder: x, embedding_dimensions: 0}\n",
          "f:1: cache.embedder: must be one of: model, lexical, none\n"
          "f:1: cache.embedding_dimensions: must be between 1 and 65536\n"},
@@ -453,8 +462,7 @@ START_TEST(test_what_has_no_effect_yet_is_said_once_a_block)
 		const char *yaml, *warnings;
 	} rows[] = {
 	        {QUIET, ""},
-	        {QUIET "cache:\n  ttl_seconds: 60\n  file: x\n  embedder: model\n",
-	         "f:2: cache: accepted, but this version does not cache yet\n"},
+	        {QUIET "cache:\n  ttl_seconds: 60\n  file: x\n", ""},
 	        {QUIET "cache: {enabled: false, file: x}\n", ""},
 	        {QUIET "cache: {}\ntrace:\nstream:\n", ""},
 	        {QUIET "cache: {enabled: false, qdrant_collection: c}\n",
@@ -468,7 +476,7 @@ START_TEST(test_what_has_no_effect_yet_is_said_once_a_block)
 	         "yet\n"},
 	        {QUIET P M "routes: {auto: {drafter: m, heavyweight: m, cache: {enabled: true}, "
 	                   "stream: {mode: live}, speculative: {enabled: true}}}\n",
-	         "f:4: routes.auto.cache: accepted, but this version does not cache yet\n"},
+	         ""},
 	        {"", "f:1: server.port: port 8080 " OPEN},
 	        {"log: {}\nserver:\n  port: 9000\n", "f:3: server.port: port 9000 " OPEN},
 	        {"log: {}\nserver: {workers: 1}\n", "f:2: server.port: port 8080 " OPEN},

@@ -26,6 +26,10 @@
  *	F  the heavyweight fails; it may be tried again
  *	G  the heavyweight fails for good
  *	N  the heavyweight refuses the request
+ *	w  it follows another request               C  answer with what was at hand
+ *	s  a part of the shared answer is delivered
+ *	z  the shared answer fails
+ *	c  an answer is at hand
  *	t  the deadline passes
  *	q  the client leaves
  */
@@ -225,6 +229,38 @@ static const struct story stories[] = {
          "escalate", "window", CASCADE_ABANDONED},
         {"a client that leaves ends a draft that was kept", IF_DOWN, "B!Gq", "D H xD", "escalate",
          "early_exit", CASCADE_ABANDONED},
+        {"an answer at hand is given, and nobody is asked", 0, "c", "C", "cache_hit", "found",
+         CASCADE_ANSWERED},
+        {"one that comes later cuts the draft off", 0, "B..c", "D xD C", "cache_hit", "found",
+         CASCADE_ANSWERED},
+        {"and the heavyweight", 0, "B!c", "D xD H xH C", "cache_hit", "found", CASCADE_ANSWERED},
+        {"and one that runs alongside", SPECULATE, "B~c", "D S xD xH C", "cache_hit", "found",
+         CASCADE_ANSWERED},
+        {"between two attempts too", 0, "B!Fc", "D xD H H xH C", "cache_hit", "found",
+         CASCADE_ANSWERED},
+        {"instead of the draft that was to be fallen back to", IF_DOWN, "B!Gc", "D H xD C",
+         "cache_hit", "found", CASCADE_ANSWERED},
+        {"it is too late once a draft flows", LIVE, "B....vcd", "D L A", "accept", "confident",
+         CASCADE_ANSWERED},
+        {"or the heavyweight's stream", 0, "B!ocD", "D xD H R F", "escalate", "early_exit",
+         CASCADE_ANSWERED},
+        {"or what was handed over", LIVE, "B....v!!!cD", "D L xD H F", "escalate", "window",
+         CASCADE_ANSWERED},
+
+        {"a request that follows another asks nobody", 0, "w", "", NULL, NULL, CASCADE_FOLLOWING},
+        {"it gets the same answer", 0, "wc", "C", "cache_hit", "found", CASCADE_ANSWERED},
+        {"part by part", 0, "wssc", "C", "cache_hit", "found", CASCADE_ANSWERED},
+        {"or takes over", 0, "wB...d", "D A", "accept", "confident", CASCADE_ANSWERED},
+        {"but not once it has a part", 0, "wsBc", "C", "cache_hit", "found", CASCADE_ANSWERED},
+        {"the other's failure is its own", 0, "wz", "E", NULL, NULL, CASCADE_FAILED},
+        {"and cuts what was delivered", 0, "wsz", "TH", "cache_hit", "shared", CASCADE_FAILED},
+        {"it has a deadline of its own", 0, "wtc", "X", NULL, NULL, CASCADE_FAILED},
+        {"which a stream that has begun may pass", 0, "wstc", "C", "cache_hit", "found",
+         CASCADE_ANSWERED},
+        {"it may leave", 0, "wqc", "", NULL, NULL, CASCADE_ABANDONED},
+        {"one that asks for itself does not follow", 0, "Bwsz.d", "D A", "accept", "confident",
+         CASCADE_ANSWERED},
+
         {"a client that leaves first starts nothing", 0, "qB", "", NULL, NULL, CASCADE_ABANDONED},
         {"nothing happens after the end", 0, "B.dqDFo!f", "D A", "accept", "confident",
          CASCADE_ANSWERED},
@@ -252,14 +288,18 @@ event_of(char letter)
 	case 'o': event.kind = CASCADE_EVENT_LEG_OUTPUT, event.leg = CASCADE_HEAVY; break;
 	case 'D': event.kind = CASCADE_EVENT_LEG_DONE, event.leg = CASCADE_HEAVY; break;
 	case 'F':
-		event = (struct cascade_event){CASCADE_EVENT_LEG_FAILED, CASCADE_HEAVY, 0, true,
-		                               false};
+		event = (struct cascade_event){
+		        .kind = CASCADE_EVENT_LEG_FAILED, .leg = CASCADE_HEAVY, .again = true};
 		break;
 	case 'G': event.kind = CASCADE_EVENT_LEG_FAILED, event.leg = CASCADE_HEAVY; break;
 	case 'N':
-		event = (struct cascade_event){CASCADE_EVENT_LEG_FAILED, CASCADE_HEAVY, 0, false,
-		                               true};
+		event = (struct cascade_event){
+		        .kind = CASCADE_EVENT_LEG_FAILED, .leg = CASCADE_HEAVY, .refused = true};
 		break;
+	case 'w': event.kind = CASCADE_EVENT_FOLLOW; break;
+	case 's': event.kind = CASCADE_EVENT_SHARED; break;
+	case 'z': event.kind = CASCADE_EVENT_SHARED_FAILED; break;
+	case 'c': event.kind = CASCADE_EVENT_CACHED, event.reason = "found"; break;
 	case 't': event.kind = CASCADE_EVENT_DEADLINE; break;
 	case 'q': event.kind = CASCADE_EVENT_CLIENT_GONE; break;
 	default: ck_abort_msg("unknown event %c", letter);
@@ -271,10 +311,12 @@ static void
 append_action(char *text, size_t size, const struct cascade_action *action)
 {
 	static const char letters[] = {
-	        [CASCADE_SPECULATE] = 'S',    [CASCADE_JOIN] = 'J',  [CASCADE_CANCEL_LEG] = 'x',
-	        [CASCADE_FLOW] = 'L',         [CASCADE_RELAY] = 'R', [CASCADE_ANSWER_DRAFT] = 'A',
-	        [CASCADE_ANSWER_HEAVY] = 'F', [CASCADE_FAIL] = 'E',  [CASCADE_EXPIRE] = 'X',
-	        [CASCADE_TRUNCATE] = 'T',
+	        [CASCADE_SPECULATE] = 'S',     [CASCADE_JOIN] = 'J',
+	        [CASCADE_CANCEL_LEG] = 'x',    [CASCADE_FLOW] = 'L',
+	        [CASCADE_RELAY] = 'R',         [CASCADE_ANSWER_DRAFT] = 'A',
+	        [CASCADE_ANSWER_HEAVY] = 'F',  [CASCADE_FAIL] = 'E',
+	        [CASCADE_EXPIRE] = 'X',        [CASCADE_TRUNCATE] = 'T',
+	        [CASCADE_ANSWER_CACHED] = 'C',
 	};
 	size_t n = strlen(text);
 	const char *space = n ? " " : "";
@@ -346,7 +388,8 @@ static bool
 is_answer(enum cascade_action_kind kind)
 {
 	return kind == CASCADE_ANSWER_DRAFT || kind == CASCADE_ANSWER_HEAVY ||
-	       kind == CASCADE_FAIL || kind == CASCADE_EXPIRE || kind == CASCADE_TRUNCATE;
+	       kind == CASCADE_ANSWER_CACHED || kind == CASCADE_FAIL || kind == CASCADE_EXPIRE ||
+	       kind == CASCADE_TRUNCATE;
 }
 
 /* Whatever happens in whatever order, under whatever options: nothing dies, each leg that is started is
@@ -354,7 +397,7 @@ is_answer(enum cascade_action_kind kind)
  * answered once something was delivered, and no more than one leg of a kind runs. */
 START_TEST(test_no_order_of_events_breaks_it)
 {
-	static const char letters[] = "....~!=?nvvdfgoDFGtqB";
+	static const char letters[] = "....~!=?nvvdfgoDFGtqBwsszc";
 	uint64_t seed = 1;
 
 	for (unsigned round = 0; round < 64000; round++) {
@@ -367,9 +410,12 @@ START_TEST(test_no_order_of_events_breaks_it)
 		for (unsigned i = 0; i < 16; i++) {
 			seed = seed * 6364136223846793005u + 1442695040888963407u;
 			struct cascade_event event =
-			        event_of(i ? letters[(seed >> 33) % (sizeof(letters) - 1)] : 'B');
+			        event_of(i ? letters[(seed >> 33) % (sizeof(letters) - 1)]
+			                 : round / 128 % 8 ? 'B'
+			                                   : 'w');
 			bool was_final = cascade_is_final(&cascade);
 			bool begun = cascade.delivered || cascade.state == CASCADE_RELAYING;
+			bool follows = cascade.state == CASCADE_FOLLOWING;
 
 			cascade_step(&cascade, &event, &actions);
 			ck_assert(!was_final || actions.count == 0);
@@ -383,6 +429,7 @@ START_TEST(test_no_order_of_events_breaks_it)
 				ck_assert(!begun || kind != CASCADE_START_LEG ||
 				          event.kind != CASCADE_EVENT_LEG_FAILED);
 				ck_assert(begun || kind != CASCADE_TRUNCATE);
+				ck_assert(!begun || follows || kind != CASCADE_ANSWER_CACHED);
 			}
 			ck_assert_uint_le(answers, 1);
 			ck_assert_uint_le(speculations, options.speculate);
