@@ -35,7 +35,7 @@ START_TEST(test_an_unknown_embedding_model_is_one_at_the_drafters_provider)
 	ck_assert(cache->embedder == EMBEDDER_MODEL && model && model->implied);
 	ck_assert_str_eq(model->upstream_name, "text-embedding-3-small");
 	ck_assert_str_eq(model->label, "text-embedding-3-small");
-	ck_assert_str_eq(model->name, "openai/text-embedding-3-small");
+	ck_assert_str_eq(model->name, "drafter/text-embedding-3-small");
 	ck_assert_ptr_eq(model->provider, config->default_route->drafters[0]->provider);
 	ck_assert_uint_eq(model->capabilities, MODEL_CAN_EMBEDDINGS);
 	ck_assert_uint_eq(cache->embedding_dimensions, 1536);
