@@ -19,15 +19,24 @@
 #include "route/relay.h"
 #include "route/request_id.h"
 
+/* Who asked, and what was sent there so far. */
+struct exchange_client {
+	struct http_call *call; /* lent by the server; NULL once answered or gone */
+	char id[REQUEST_ID_MAX + 1];
+	char peer[64],
+	        path[64]; /* for the log: the call is gone before the client's absence is told */
+	struct chat_request request; /* borrows the call's body */
+	uint64_t deadline_ms;        /* an answer is to have begun by then; 0: none, or it has */
+	bool streaming;              /* the reply's head is out */
+	uint64_t sent_us;            /* when something was last sent on that */
+	uint64_t started_us, first_byte_us, sent_bytes;
+};
+
 struct exchange {
 	uint32_t magic;
 	struct service *service; /* borrowed */
 	struct plan *plan;       /* owned: one reference */
-	struct http_call *call;  /* lent by the server; NULL once answered or gone */
-	char id[REQUEST_ID_MAX + 1];
-	char peer[64],
-	        path[64]; /* for the log: the call is gone before the client's absence is told */
-	struct chat_request request;       /* borrows the call's body */
+	struct exchange_client client;
 	const struct config_route *route;  /* NULL when pinned or not resolved */
 	const struct config_model *pinned; /* NULL when routed */
 	bool admitted;                     /* counted in service->requests */
@@ -44,17 +53,14 @@ struct exchange {
 	bool head_start;         /* that of a heavyweight which ran alongside was used */
 	bool head_start_failed;  /* the heavyweight did, while it ran alongside */
 	bool panic;              /* every breaker was open, and one model was asked all the same */
-	uint64_t deadline_ms;    /* an answer is to have begun by then; 0: none, or it has */
-	bool expired;            /* it has passed */
+	bool expired;            /* the deadline has passed */
 	enum health_answer refusal; /* why no heavyweight could be asked */
 	struct timer *retry;        /* owned; armed between attempts */
 	struct timer *deadline;     /* owned; armed until the answer begins */
 
-	bool streaming;          /* the reply's head is out */
 	struct leg *paused;      /* borrowed: waits for the client */
 	bool held;               /* the heavyweight runs alongside, and has said enough for now */
 	struct timer *keepalive; /* owned; NULL unless a stream is open */
-	uint64_t sent_us;        /* when something was last sent on that */
 
 	unsigned attempts_made;
 	const struct config_model *asked[CASCADE_LEGS]; /* last model asked */
@@ -66,7 +72,7 @@ struct exchange {
 	char cost_text[PRICE_TEXT_MAX]; /* in USD, once it is over and if it is known */
 	int64_t leg_us[CASCADE_LEGS];   /* -1: never ended */
 	char detail[256];               /* last upstream failure, for the log */
-	uint64_t started_us, first_byte_us, idle_since_us, own_us, sent_bytes;
+	uint64_t idle_since_us, own_us;
 };
 
 /* exchange.c */

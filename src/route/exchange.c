@@ -73,7 +73,7 @@ exchange_drop_leg(struct exchange *x, enum cascade_leg role, const char *reason)
 struct http_call *
 exchange_finish(struct exchange *x, const char *end, int status, const char *error)
 {
-	struct http_call *call = x->call;
+	struct http_call *call = x->client.call;
 	uint64_t now_us = exchange_now_us(x);
 
 	if (x->idle_since_us)
@@ -89,7 +89,7 @@ exchange_finish(struct exchange *x, const char *end, int status, const char *err
 	exchange_report(x, end, status, error, now_us);
 	if (x->admitted)
 		load_leave(x->service->requests);
-	x->call = NULL;
+	x->client.call = NULL;
 	worker_bury(x->service->worker, x, exchange_destroy);
 	return call;
 }
@@ -144,7 +144,7 @@ on_client_gone(void *arg)
 	exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_CLIENT_GONE});
 	metric_add(x->service->shard, METRIC_CLIENT_GONE, NULL, NULL, 1);
 	/* 499, as nginx has it: nobody was there to read a status. */
-	exchange_finish(x, "client_gone", x->streaming ? 200 : 499, NULL);
+	exchange_finish(x, "client_gone", x->client.streaming ? 200 : 499, NULL);
 }
 
 static void
@@ -184,15 +184,15 @@ exchange_admit(struct exchange *x, struct api_error *error)
 static bool
 exchange_read(struct exchange *x, struct api_error *error)
 {
-	const char *encoding = http_call_header(x->call, "Content-Encoding");
+	const char *encoding = http_call_header(x->client.call, "Content-Encoding");
 
 	if (encoding && strcasecmp(encoding, "identity") != 0) {
 		api_error_set(error, 415, NULL, NULL,
 		              "The body's Content-Encoding is not supported; send it as it is.");
 		return false;
 	}
-	return chat_request_read(&x->request, http_call_body(x->call), error) &&
-	       resolve_model(x->plan->config, &x->request, &x->route, &x->pinned, error);
+	return chat_request_read(&x->client.request, http_call_body(x->client.call), error) &&
+	       resolve_model(x->plan->config, &x->client.request, &x->route, &x->pinned, error);
 }
 
 /* May this request speculate? Each brings its route's share, each that does takes one. */
@@ -223,12 +223,13 @@ exchange_options(struct exchange *x)
 		                                .rule_options = {0, 1, 0}};
 	entropy = &route->entropy;
 	return (struct cascade_options){
-	        .begin = x->request.n > 1 || x->request.wants_audio ? CASCADE_BEGIN_UNSCORABLE
-	                                                            : CASCADE_BEGIN_CASCADE,
+	        .begin = x->client.request.n > 1 || x->client.request.wants_audio
+	                         ? CASCADE_BEGIN_UNSCORABLE
+	                         : CASCADE_BEGIN_CASCADE,
 	        .rule = entropy->rule,
 	        .rule_options = entropy->options,
 	        .accept_unscorable = entropy->on_unscorable == ON_UNSCORABLE_ACCEPT,
-	        .live = x->request.stream && route->stream.mode == STREAM_LIVE,
+	        .live = x->client.request.stream && route->stream.mode == STREAM_LIVE,
 	        .finish_late = route->stream.late == STREAM_LATE_FINISH,
 	        .speculate = exchange_may_speculate(x),
 	        .soft_bits = entropy->options.threshold * route->speculative.soft_threshold_mult,
@@ -243,14 +244,14 @@ exchange_prepare(struct exchange *x, struct api_error *error)
 	uint32_t timeout_ms = x->plan->config->server.request_timeout_ms;
 
 	cascade_init(&x->cascade, &options);
-	relay_init(&x->relay, &x->request);
+	relay_init(&x->relay, &x->client.request);
 	x->cascading = true;
-	if (x->route && !draft_init(&x->draft, &x->request, options.live)) {
+	if (x->route && !draft_init(&x->draft, &x->client.request, options.live)) {
 		api_error_set(error, 500, NULL, NULL, "Out of memory.");
 		return false;
 	}
 	if (timeout_ms > 0) {
-		x->deadline_ms = exchange_now_us(x) / 1000 + timeout_ms;
+		x->client.deadline_ms = exchange_now_us(x) / 1000 + timeout_ms;
 		x->deadline = timer_new(x->service->worker, on_deadline_timer, x);
 		timer_arm_ms(x->deadline, timeout_ms);
 	}
@@ -267,13 +268,13 @@ exchange_begin(struct service *service, struct http_call *call)
 	x->magic = EXCHANGE_MAGIC;
 	x->service = service;
 	x->plan = plan_ref(service->plan);
-	x->call = call;
-	snprintf(x->peer, sizeof(x->peer), "%s", http_call_peer(call));
-	snprintf(x->path, sizeof(x->path), "%s", http_call_path(call));
-	x->started_us = http_call_started_us(call);
+	x->client.call = call;
+	snprintf(x->client.peer, sizeof(x->client.peer), "%s", http_call_peer(call));
+	snprintf(x->client.path, sizeof(x->client.path), "%s", http_call_path(call));
+	x->client.started_us = http_call_started_us(call);
 	x->idle_since_us = exchange_now_us(x);
 	x->leg_us[CASCADE_DRAFT] = x->leg_us[CASCADE_HEAVY] = -1;
-	request_id_choose(http_call_header(call, "X-Request-ID"), x->id);
+	request_id_choose(http_call_header(call, "X-Request-ID"), x->client.id);
 	metric_add(service->shard, METRIC_IN_FLIGHT, NULL, NULL, 1);
 	http_call_watch(call, on_client_gone, on_client_drained, x);
 	if (exchange_admit(x, &error) && exchange_read(x, &error) && exchange_prepare(x, &error))

@@ -15,10 +15,10 @@ on_keepalive_timer(void *arg)
 {
 	struct exchange *x = exchange_cast(arg);
 	uint64_t interval_us = (uint64_t)x->plan->config->server.keepalive_interval_ms * 1000;
-	uint64_t silent_us = exchange_now_us(x) - x->sent_us;
+	uint64_t silent_us = exchange_now_us(x) - x->client.sent_us;
 
 	/* What waits for a slow client is no silence of ours. */
-	if (silent_us >= interval_us && http_reply_pending(x->call) == 0)
+	if (silent_us >= interval_us && http_reply_pending(x->client.call) == 0)
 		exchange_send(x, bytes_of(": keepalive\n\n"));
 	silent_us = silent_us < interval_us ? silent_us : 0;
 	timer_arm_ms(x->keepalive, (interval_us - silent_us + 999) / 1000);
@@ -29,13 +29,13 @@ begin_stream(struct exchange *x)
 {
 	struct deliver_facts facts = exchange_facts(x);
 
-	x->first_byte_us = exchange_now_us(x);
-	x->streaming = true;
+	x->client.first_byte_us = exchange_now_us(x);
+	x->client.streaming = true;
 	if (x->deadline)
 		timer_disarm(x->deadline);
 	/* What comes of it may take as long as it does, a hand-over included. */
-	x->deadline_ms = x->attempts[CASCADE_HEAVY].deadline_ms = 0;
-	deliver_stream_begin(x->call, &facts);
+	x->client.deadline_ms = x->attempts[CASCADE_HEAVY].deadline_ms = 0;
+	deliver_stream_begin(x->client.call, &facts);
 }
 
 static void
@@ -63,11 +63,11 @@ exchange_send(struct exchange *x, struct bytes piece)
 
 	if (piece.n == 0)
 		return;
-	x->sent_bytes += piece.n;
+	x->client.sent_bytes += piece.n;
 	if (x->keepalive)
-		x->sent_us = exchange_now_us(x);
-	http_reply_write(x->call, piece);
-	if (!x->paused && leg && http_reply_pending(x->call) > ANSWER_PENDING_HIGH_BYTES) {
+		x->client.sent_us = exchange_now_us(x);
+	http_reply_write(x->client.call, piece);
+	if (!x->paused && leg && http_reply_pending(x->client.call) > ANSWER_PENDING_HIGH_BYTES) {
 		x->paused = leg;
 		leg_pause(leg);
 	}
@@ -92,10 +92,10 @@ static void
 end_json(struct exchange *x, struct bytes body)
 {
 	struct deliver_facts facts = exchange_facts(x);
-	struct http_call *call = x->call;
+	struct http_call *call = x->client.call;
 
-	x->first_byte_us = exchange_now_us(x);
-	x->sent_bytes = body.n;
+	x->client.first_byte_us = exchange_now_us(x);
+	x->client.sent_bytes = body.n;
 	/* The body may belong to a leg, which rests until this callback has returned. */
 	exchange_finish(x, "done", 200, NULL);
 	facts.cost_usd = known_cost(x);
@@ -123,7 +123,7 @@ exchange_flow(struct exchange *x)
 static void
 answer_draft_stream(struct exchange *x)
 {
-	if (!x->streaming)
+	if (!x->client.streaming)
 		begin_stream(x);
 	exchange_send(x, draft_release_rest(&x->draft));
 	end_stream(x);
@@ -137,7 +137,7 @@ exchange_answer_draft(struct exchange *x)
 
 	x->used[CASCADE_DRAFT] = true;
 	x->answered = leg_model(leg);
-	if (x->request.stream) {
+	if (x->client.request.stream) {
 		answer_draft_stream(x);
 		return;
 	}
@@ -161,7 +161,7 @@ exchange_relay(struct exchange *x)
 {
 	x->used[CASCADE_HEAVY] = true;
 	x->answered = leg_model(x->legs[CASCADE_HEAVY]);
-	if (!x->streaming)
+	if (!x->client.streaming)
 		begin_stream(x);
 	keep_alive(x);
 	exchange_send(x, relay_waiting(&x->relay));
@@ -173,7 +173,7 @@ exchange_answer_heavy(struct exchange *x)
 {
 	struct leg *leg = x->legs[CASCADE_HEAVY];
 
-	if (x->request.stream) {
+	if (x->client.request.stream) {
 		relay_end(&x->relay);
 		exchange_relay(x);
 		end_stream(x);
@@ -193,9 +193,9 @@ fail_with(struct exchange *x, const struct api_error *error, struct bytes body)
 	struct deliver_facts facts;
 	struct http_call *call;
 
-	x->first_byte_us = exchange_now_us(x);
+	x->client.first_byte_us = exchange_now_us(x);
 	facts = exchange_facts(x);
-	x->sent_bytes = body.n;
+	x->client.sent_bytes = body.n;
 	call = exchange_finish(x, "error", error->status, error->type);
 	/* That a failure cost nothing goes without saying. */
 	facts.cost_usd = x->cost_nano_usd ? known_cost(x) : NULL;

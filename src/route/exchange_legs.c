@@ -27,11 +27,11 @@ init_heavy_attempts(struct exchange *x, bool patient)
 {
 	if (x->pinned)
 		attempts_init(&x->attempts[CASCADE_HEAVY], plan_candidate(x->plan, x->pinned), 1,
-		              patient, x->deadline_ms);
+		              patient, x->client.deadline_ms);
 	else
 		attempts_init(&x->attempts[CASCADE_HEAVY],
 		              plan_route(x->plan, x->route)->heavyweights,
-		              x->route->heavyweight_count, patient, x->deadline_ms);
+		              x->route->heavyweight_count, patient, x->client.deadline_ms);
 }
 
 void
@@ -87,7 +87,7 @@ write_body(struct exchange *x, enum cascade_leg role, const struct config_model 
 			return false;
 	}
 	buf_init(body, 0);
-	chat_request_write(&x->request, &rewrite, body);
+	chat_request_write(&x->client.request, &rewrite, body);
 	if (body->failed)
 		buf_fini(body);
 	return !body->failed;
@@ -101,7 +101,7 @@ start_attempt(struct exchange *x, enum cascade_leg role, struct attempt *attempt
 	        .role = role,
 	        .model = model,
 	        .plan = x->plan,
-	        .stream = role == CASCADE_DRAFT || x->request.stream,
+	        .stream = role == CASCADE_DRAFT || x->client.request.stream,
 	        .direct = x->pinned != NULL,
 	        .permit = attempt->permit,
 	};
@@ -150,7 +150,7 @@ exchange_start_leg(struct exchange *x, enum cascade_leg role, struct cascade_eve
 	case ATTEMPT_NONE:
 		/* The timer may be a moment behind. */
 		if (role == CASCADE_HEAVY)
-			x->expired = x->deadline_ms && now_ms(x) >= x->deadline_ms;
+			x->expired = x->client.deadline_ms && now_ms(x) >= x->client.deadline_ms;
 		if (attempt.refusal != HEALTH_ADMITTED)
 			snprintf(x->detail, sizeof(x->detail), "%s: %s",
 			         role == CASCADE_DRAFT ? "no drafter was asked"
@@ -165,7 +165,7 @@ exchange_start_leg(struct exchange *x, enum cascade_leg role, struct cascade_eve
 	/* A further drafter begins with an empty sheet. */
 	if (role == CASCADE_DRAFT && x->asked[CASCADE_DRAFT]) {
 		draft_fini(&x->draft);
-		if (!draft_init(&x->draft, &x->request, x->cascade.options.live))
+		if (!draft_init(&x->draft, &x->client.request, x->cascade.options.live))
 			x->draft.stream.failed = true;
 	}
 	return !start_attempt(x, role, &attempt);

@@ -30,15 +30,16 @@ exchange_facts(const struct exchange *x)
 {
 	bool judged = x->cascading && x->cascade.decision != DECISION_NONE;
 	struct deliver_facts facts = {
-	        .request_id = x->id,
+	        .request_id = x->client.id,
 	        .decision = judged ? cascade_decision_name(x->cascade.decision) : NULL,
 	        .reason = judged ? exchange_reason(x) : NULL,
 	        .score = judged ? cascade_score(&x->cascade) : (double)NAN,
 	        .model = x->answered,
 	        .attempts = x->attempts_made,
-	        .reasoning_effort =
-	                x->request.reasoning_effort[0] ? x->request.reasoning_effort : NULL,
-	        .duration_us = worker_now_us(x->service->worker) - x->started_us,
+	        .reasoning_effort = x->client.request.reasoning_effort[0]
+	                                    ? x->client.request.reasoning_effort
+	                                    : NULL,
+	        .duration_us = worker_now_us(x->service->worker) - x->client.started_us,
 	};
 
 	if (x->legs[CASCADE_HEAVY])
@@ -56,7 +57,7 @@ estimate_usage(const struct exchange *x, enum cascade_leg role, struct chat_usag
 
 	if (!prompt_tokens && other && leg_usage(other).known)
 		prompt_tokens = leg_usage(other).prompt_tokens;
-	usage->prompt_tokens = prompt_tokens ? prompt_tokens : x->request.body.n / 4;
+	usage->prompt_tokens = prompt_tokens ? prompt_tokens : x->client.request.body.n / 4;
 	usage->known = true;
 }
 
@@ -102,10 +103,10 @@ exchange_log(const struct exchange *x, const char *end, int status, const char *
 	bool answer = x->answered && status == 200;
 	struct access_record record = {
 	        .time_ms = clock_wall_ms(),
-	        .id = x->id,
-	        .peer = x->peer,
+	        .id = x->client.id,
+	        .peer = x->client.peer,
 	        .method = "POST",
-	        .path = x->path,
+	        .path = x->client.path,
 	        .status = status,
 	        .route = x->route ? x->route->name : NULL,
 	        .decision = facts.decision,
@@ -118,9 +119,9 @@ exchange_log(const struct exchange *x, const char *end, int status, const char *
 	        .error = error,
 	        .detail = x->detail[0] ? x->detail : NULL,
 	        .cost_usd = x->cost_text[0] ? x->cost_text : NULL,
-	        .project_id = x->request.project_id[0] ? x->request.project_id : NULL,
+	        .project_id = x->client.request.project_id[0] ? x->client.request.project_id : NULL,
 	        .reasoning_effort = facts.reasoning_effort,
-	        .stream = x->request.stream,
+	        .stream = x->client.request.stream,
 	        .attempts = x->attempts_made,
 	        .speculated = x->cascade.speculated,
 	        .handed_off = x->used[CASCADE_DRAFT] && x->used[CASCADE_HEAVY],
@@ -130,10 +131,11 @@ exchange_log(const struct exchange *x, const char *end, int status, const char *
 	        .draft_tokens = x->cascading && x->asked[CASCADE_DRAFT]
 	                                ? (int64_t)x->draft.token_count
 	                                : -1,
-	        .sent_bytes = x->sent_bytes,
-	        .duration_us = (int64_t)(now_us - x->started_us),
-	        .first_byte_us =
-	                x->first_byte_us ? (int64_t)(x->first_byte_us - x->started_us) : -1,
+	        .sent_bytes = x->client.sent_bytes,
+	        .duration_us = (int64_t)(now_us - x->client.started_us),
+	        .first_byte_us = x->client.first_byte_us
+	                                 ? (int64_t)(x->client.first_byte_us - x->client.started_us)
+	                                 : -1,
 	        .draft_us = x->leg_us[CASCADE_DRAFT],
 	        .heavyweight_us = x->leg_us[CASCADE_HEAVY],
 	        .overhead_us = (int64_t)x->own_us,
@@ -157,10 +159,10 @@ exchange_measure(const struct exchange *x, int status, const char *error, uint64
 	if (error)
 		metric_add(shard, METRIC_ERRORS, error, NULL, 1);
 	metric_observe(shard, METRIC_REQUEST_DURATION, label, NULL,
-	               (double)(now_us - x->started_us) / 1e6);
-	if (x->first_byte_us)
+	               (double)(now_us - x->client.started_us) / 1e6);
+	if (x->client.first_byte_us)
 		metric_observe(shard, METRIC_FIRST_BYTE, label, NULL,
-		               (double)(x->first_byte_us - x->started_us) / 1e6);
+		               (double)(x->client.first_byte_us - x->client.started_us) / 1e6);
 	metric_observe(shard, METRIC_OVERHEAD, NULL, NULL, (double)x->own_us / 1e6);
 	metric_add(shard, METRIC_IN_FLIGHT, NULL, NULL, -1);
 }
