@@ -13,7 +13,7 @@ void embedding_request_write(struct bytes model, struct bytes text, unsigned dim
 
 enum embedding_fault {
 	EMBEDDING_FINE,
-	EMBEDDING_MALFORMED,  /* no JSON, or no such document */
+	EMBEDDING_MALFORMED,  /* no JSON, no such document, or a member read is in it twice */
 	EMBEDDING_ERROR,      /* it has an `error` that is not null */
 	EMBEDDING_DIMENSIONS, /* as many numbers as were not wanted, or none */
 	EMBEDDING_NUMBERS,    /* not finite, or all zero: it points nowhere */

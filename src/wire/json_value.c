@@ -22,9 +22,15 @@ code_unit(const char *p)
 	       hex_digit(p[3]);
 }
 
-/* The code point of the escape whose backslash is at *p, which is moved past it. */
+static bool
+is_surrogate(uint32_t c)
+{
+	return c >= 0xD800 && c <= 0xDFFF;
+}
+
+/* The code point of the escape whose backslash is at *p, which is moved past it; it may be a lone surrogate. */
 static uint32_t
-take_escape(const char **p, const char *end)
+take_code(const char **p, const char *end)
 {
 	const char *q = *p + 2;
 	unsigned unit, low;
@@ -41,16 +47,23 @@ take_escape(const char **p, const char *end)
 	}
 	unit = code_unit(q);
 	*p = q += 4;
-	if (unit < 0xD800 || unit > 0xDFFF)
-		return unit;
-	if (unit < 0xDC00 && end - q >= 6 && q[0] == '\\' && q[1] == 'u') {
+	if (is_surrogate(unit) && unit < 0xDC00 && end - q >= 6 && q[0] == '\\' && q[1] == 'u') {
 		low = code_unit(q + 2);
 		if (low >= 0xDC00 && low <= 0xDFFF) {
 			*p = q + 6;
 			return 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
 		}
 	}
-	return 0xFFFD;
+	return unit;
+}
+
+/* The same for a reader of UTF-8. */
+static uint32_t
+take_escape(const char **p, const char *end)
+{
+	uint32_t c = take_code(p, end);
+
+	return is_surrogate(c) ? 0xFFFD : c;
 }
 
 /* Writes the UTF-8 form; gives its length. */
@@ -140,6 +153,52 @@ json_string_decode(struct json_value value, struct buf *out)
 		n = encode_utf8(text, take_escape(&p, end));
 		buf_add(out, text, n);
 	}
+}
+
+/* Writes a character as json_string_respell() spells it; gives its length, of at most 6. */
+static size_t
+respell(char *out, uint32_t c)
+{
+	static const char hex[] = "0123456789abcdef", control[] = "bfnrt\"\\",
+	                  meant[] = "\b\f\n\r\t\"\\";
+	const char *at = c > 0 && c < 0x80 ? strchr(meant, (int)c) : NULL;
+
+	if (at) {
+		out[0] = '\\';
+		out[1] = control[at - meant];
+		return 2;
+	}
+	if (c >= 0x20 && !is_surrogate(c))
+		return encode_utf8(out, c);
+	memcpy(out, "\\u", 2);
+	for (unsigned i = 0; i < 4; i++)
+		out[2 + i] = hex[c >> (12 - 4 * i) & 15];
+	return 6;
+}
+
+void
+json_string_respell(struct bytes string, struct buf *out)
+{
+	const char *p, *end, *run = string.p; /* all before run is written */
+	char *to;
+
+	if (!buf_reserve(out, string.n))
+		return;
+	to = out->p + out->n;
+	p = string.p + 1;
+	end = string.p + string.n;
+	while ((p = memchr(p, '\\', (size_t)(end - p)))) {
+		if (p[1] != 'u' && p[1] != '/') {
+			p += 2;
+			continue;
+		}
+		memcpy(to, run, (size_t)(p - run));
+		to += p - run;
+		to += respell(to, take_code(&p, end - 1));
+		run = p;
+	}
+	memcpy(to, run, (size_t)(end - run));
+	out->n = (size_t)(to + (end - run) - out->p);
 }
 
 bool

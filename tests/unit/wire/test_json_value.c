@@ -65,6 +65,60 @@ START_TEST(test_decoding_what_is_no_string_adds_nothing)
 }
 END_TEST
 
+START_TEST(test_strings_of_one_value_are_respelled_alike_and_no_others)
+{
+	static const struct {
+		const char *text, *respelled;
+	} table[] = {
+	        {"\"\"", "\"\""},
+	        {"\"plain\"", "\"plain\""},
+	        {"\"\\\"\\\\\\b\\f\\n\\r\\t\"", "\"\\\"\\\\\\b\\f\\n\\r\\t\""},
+	        {"\"\\u0022\\u005C\\u0008\\u000c\\u000A\\u000d\\u0009\"",
+	         "\"\\\"\\\\\\b\\f\\n\\r\\t\""},
+	        {"\"a\\/b/\\u002f\\/\"", "\"a/b///\""},
+	        {"\"\\\\/\\\\u0041\"", "\"\\\\/\\\\u0041\""},
+	        {"\"\\u0000\\u001F\\u0020\\u007f\\u0041\"", "\"\\u0000\\u001f \x7F"
+	                                                    "A\""},
+	        {"\"\\u00e9\\u20AC\xC3\xA9\"", "\"\xC3\xA9\xE2\x82\xAC\xC3\xA9\""},
+	        {"\"\\uD83D\\uDE00\"", "\"\xF0\x9F\x98\x80\""},
+	        {"\"\\uD83D\"", "\"\\ud83d\""},
+	        {"\"\\uD83Dx\\uDE00\"", "\"\\ud83dx\\ude00\""},
+	        {"\"\\uDE00\\uD83D\"", "\"\\ude00\\ud83d\""},
+	        {"\"\\ud83d\\uD83D\\uDE00\"", "\"\\ud83d\xF0\x9F\x98\x80\""},
+	        {"\"\\uD83D\\u0041\\n\"", "\"\\ud83dA\\n\""},
+	        {"\"\\ufffd\"", "\"\xEF\xBF\xBD\""},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct bytes expected = bytes_of(table[i].respelled);
+		struct buf out;
+
+		buf_init(&out, 0);
+		buf_add_text(&out, "x");
+		json_string_respell(json_value_text(value_of(table[i].text)), &out);
+		buf_drop(&out, 1);
+		ck_assert_msg(bytes_equal(buf_bytes(&out), expected), "%s: %.*s", table[i].text,
+		              (int)out.n, out.p);
+		ck_assert_uint_le(out.n, strlen(table[i].text));
+		buf_reset(&out);
+		json_string_respell(expected, &out);
+		ck_assert_msg(bytes_equal(buf_bytes(&out), expected), "%s: again", table[i].text);
+		buf_fini(&out);
+	}
+}
+END_TEST
+
+START_TEST(test_a_string_without_room_is_not_respelled)
+{
+	struct buf out;
+
+	buf_init(&out, 4);
+	json_string_respell(bytes_of("\"abc\""), &out);
+	ck_assert(out.failed && out.n == 0);
+	buf_fini(&out);
+}
+END_TEST
+
 START_TEST(test_a_string_is_copied_whole_or_not_at_all)
 {
 	static const struct {
@@ -211,6 +265,8 @@ START_TEST(test_numbers_are_read_as_doubles)
 END_TEST
 
 UNIT_MAIN("json_value", test_strings_are_decoded_to_utf8,
-          test_decoding_what_is_no_string_adds_nothing, test_a_string_is_copied_whole_or_not_at_all,
+          test_decoding_what_is_no_string_adds_nothing,
+          test_strings_of_one_value_are_respelled_alike_and_no_others,
+          test_a_string_without_room_is_not_respelled, test_a_string_is_copied_whole_or_not_at_all,
           test_empty_containers_are_told_from_others, test_keys_and_strings_compare_by_meaning,
           test_integers_are_read_however_they_are_spelled, test_numbers_are_read_as_doubles)
