@@ -3,6 +3,7 @@
 #   make          build ./draft-thinker            make run      build it and start it
 #   make test     build and run all tests          make lint     format, static analysis, include rules
 #   make install  PREFIX and DESTDIR are honoured  make deps     install what building needs
+#   make bench-cache  times the search for similar questions
 #
 # One set of rules builds every variant: V=release (default), asan, tsan, fuzz; each has a folder of
 # its own under build/. A new file under src/, tests/unit/ or tests/fuzz/ needs no line here.
@@ -86,7 +87,7 @@ $(B)/%.o: %.c | build/deps-build
 	@echo "cc   $@"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LIB_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(OBJ:.o=.d) $(UNIT:=.d)
+-include $(OBJ:.o=.d) $(UNIT:=.d) $(wildcard build/bench/*.d)
 
 # ---------------------------------------------------------------------------- packages
 deps: build/deps-build
@@ -161,12 +162,24 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libdraftthinker.a
 	@clang $(CPPFLAGS) $(CFLAGS) $(LIB_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< \
 		build/fuzz/libdraftthinker.a $(LDLIBS)
 
+# ---------------------------------------------------------------------------- benchmarks
+# Of the release variant whatever V is. BENCH_ARGS: see the head of the program.
+.PHONY: bench-cache
+bench-cache: build/deps-build
+	@$(MAKE) --no-print-directory V=release build/bench/bench_index
+	@build/bench/bench_index $(BENCH_ARGS)
+build/bench/%: tests/bench/%.c build/release/libdraftthinker.a
+	@mkdir -p $(@D)
+	@echo "cc   $@"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LIB_CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< \
+		build/release/libdraftthinker.a $(LDLIBS)
+
 # ---------------------------------------------------------------------------- lint
 lint: build/deps-build build/deps-lint
 	@tests/tools/lint $(CPPFLAGS) $(LIB_CFLAGS)
 
 format:
-	@clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.c tests/fuzz/*.c)
+	@clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.c tests/fuzz/*.c tests/bench/*.c)
 
 # ---------------------------------------------------------------------------- install
 install: draft-thinker
