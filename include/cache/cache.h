@@ -77,8 +77,15 @@ struct cache_figures {
 };
 struct cache_figures cache_figures(struct cache *cache);
 
-/* For a snapshot: references to at most `room` entries from position *cursor (0 at first) on; gives how many, 0: that
- * was all. What comes or goes meanwhile may be missed; no entry is given twice. */
-size_t cache_walk(struct cache *cache, size_t *cursor, struct cache_entry **list, size_t room);
+/*
+ * For a snapshot: all entries, from the least recently used on, as it was when the walk began. No entry is given twice;
+ * one that comes meanwhile is not, one that goes may not be. The walk takes 16 bytes for each entry, keeps none of them, and
+ * must end before the cache is freed. It belongs to one thread. NULL when memory is out.
+ */
+struct cache_walk;
+struct cache_walk *cache_walk_begin(struct cache *cache);
+/* References to at most `room` more entries; how many, 0: that was all. */
+size_t cache_walk_next(struct cache_walk *walk, struct cache_entry **list, size_t room);
+void cache_walk_end(struct cache_walk *walk); /* NULL is allowed */
 
 #endif
