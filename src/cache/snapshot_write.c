@@ -267,13 +267,23 @@ put_header(struct writer *w)
 	return write_all(w, header, sizeof(header));
 }
 
+static bool
+sync_file(int fd)
+{
+	while (fsync(fd) < 0) {
+		if (errno != EINTR)
+			return false;
+	}
+	return true;
+}
+
 /* When the folder cannot be synced, a crash of the machine may bring the old file back: either is a good one. */
 static bool
 put_in_place(struct writer *w)
 {
-	if (fsync(w->fd) < 0 || renameat(w->folder, w->temporary, w->folder, w->name) < 0)
+	if (!sync_file(w->fd) || renameat(w->folder, w->temporary, w->folder, w->name) < 0)
 		return writer_fail(w, strerror(errno));
-	fsync(w->folder);
+	sync_file(w->folder);
 	return true;
 }
 
