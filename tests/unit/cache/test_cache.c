@@ -1,0 +1,579 @@
+/* What is found, by key and by likeness. How much there may be: test_cache_bounds.c. */
+#include "cache/cache.h"
+
+#include "cache/cache_private.h"
+#include "cache/cache_fixture.h"
+
+static const struct cache_options roomy = {
+        .max_bytes = 1 << 26, .max_entries = 100000, .caller_share = 1};
+
+START_TEST(test_an_entry_is_found_by_its_key_alone)
+{
+	struct cache *cache = cache_new(&roomy);
+	struct sha256 key = name_of('k', 1);
+	struct cache_entry *entry;
+
+	ck_assert(!has(cache, 1));
+	ck_assert(put(cache, (struct recipe){.key = 1, .answer = "one"}));
+	ck_assert(put(cache, (struct recipe){.key = 2, .answer = "two"}));
+	entry = cache_find(cache, &key, true, NOW);
+	ck_assert_ptr_nonnull(entry);
+	ck_assert_ptr_nonnull(memmem(entry->document.p, entry->document.n, "\"one\"", 5));
+	ck_assert(has(cache, 2));
+	ck_assert(!has(cache, 3));
+	cache_free(cache);
+	/* Whoever holds a reference may go on reading. */
+	ck_assert_ptr_nonnull(memmem(entry->document.p, entry->document.n, "\"one\"", 5));
+	cache_entry_unref(entry);
+	cache_free(NULL);
+}
+END_TEST
+
+START_TEST(test_who_needs_usage_gets_none_without)
+{
+	struct cache *cache = cache_new(&roomy);
+	struct sha256 key = name_of('k', 1);
+
+	ck_assert(put(cache, (struct recipe){.key = 1, .no_usage = true}));
+	ck_assert_ptr_null(cache_find(cache, &key, true, NOW));
+	ck_assert(has(cache, 1));
+	cache_free(cache);
+}
+END_TEST
+
+START_TEST(test_what_has_expired_is_not_found_and_goes)
+{
+	struct cache *cache = cache_new(&roomy);
+	struct sha256 key = name_of('k', 1);
+	struct cache_figures figures;
+	struct cache_entry *entry;
+
+	ck_assert(put(cache, (struct recipe){.key = 1, .expires_ms = NOW + 10}));
+	entry = cache_find(cache, &key, false, NOW + 9);
+	ck_assert_ptr_nonnull(entry);
+	cache_entry_unref(entry);
+	ck_assert_ptr_null(cache_find(cache, &key, false, NOW + 10));
+	figures = cache_figures(cache);
+	ck_assert_uint_eq(figures.expired, 1);
+	ck_assert_uint_eq(figures.entries, 0);
+	ck_assert_uint_eq(figures.bytes, 0);
+
+	ck_assert(!put(cache, (struct recipe){.key = 1, .expires_ms = NOW}));
+	ck_assert_uint_eq(cache_figures(cache).refused, 1);
+	ck_assert_uint_eq(cache_figures(cache).insertions, 1);
+	cache_free(cache);
+}
+END_TEST
+
+START_TEST(test_a_newer_entry_of_the_same_key_takes_the_place)
+{
+	struct cache *cache = cache_new(&roomy);
+	struct sha256 key = name_of('k', 1);
+	struct cache_entry *entry;
+
+	ck_assert(put(cache, (struct recipe){.key = 1, .answer = "old"}));
+	ck_assert(put(cache, (struct recipe){.key = 1, .answer = "new"}));
+	entry = cache_find(cache, &key, false, NOW);
+	ck_assert_ptr_nonnull(memmem(entry->document.p, entry->document.n, "\"new\"", 5));
+	ck_assert_uint_eq(cache_figures(cache).entries, 1);
+	ck_assert_uint_eq(cache_figures(cache).replaced, 1);
+	ck_assert_uint_eq(cache_figures(cache).bytes, entry->bytes);
+	cache_entry_unref(entry);
+	cache_free(cache);
+}
+END_TEST
+
+START_TEST(test_only_its_caller_deletes_an_entry)
+{
+	struct cache *cache = cache_new(&roomy);
+	struct sha256 mine = name_of('c', 1), other = name_of('c', 2);
+	char id[CACHE_ID_DIGITS + 1];
+
+	ck_assert(put(cache, (struct recipe){.key = 7, .caller = 1}));
+	id_of(7, id);
+	ck_assert(!cache_delete(cache, &other, id));
+	ck_assert(!cache_delete(cache, &mine, "0123456789abcdef"));
+	ck_assert(!cache_delete(cache, &mine, "0123456789abcde"));
+	ck_assert(!cache_delete(cache, &mine, ""));
+	ck_assert(has(cache, 7));
+	ck_assert(cache_delete(cache, &mine, id));
+	ck_assert(!cache_delete(cache, &mine, id));
+	ck_assert(!has(cache, 7));
+	ck_assert_uint_eq(cache_figures(cache).deleted, 1);
+	cache_free(cache);
+}
+END_TEST
+
+START_TEST(test_all_of_a_callers_entries_are_deleted_and_no_others)
+{
+	enum { MINE = 1000, OTHERS = 10 };
+	struct cache *cache = cache_new(&roomy);
+	struct sha256 mine = name_of('c', 1), nobody = name_of('c', 3);
+
+	for (unsigned i = 0; i < MINE; i++)
+		ck_assert(put(cache, (struct recipe){.key = i, .caller = 1}));
+	for (unsigned i = 0; i < OTHERS; i++)
+		ck_assert(put(cache, (struct recipe){.key = MINE + i, .caller = 2}));
+	cache_delete_caller(cache, &nobody);
+	ck_assert_uint_eq(cache_figures(cache).entries, MINE + OTHERS);
+	cache_delete_caller(cache, &mine);
+	ck_assert_uint_eq(cache_figures(cache).entries, OTHERS);
+	ck_assert_uint_eq(cache_figures(cache).deleted, MINE);
+	for (unsigned i = 0; i < MINE + OTHERS; i++)
+		ck_assert_int_eq(has(cache, i), i >= MINE);
+	cache_free(cache);
+}
+END_TEST
+
+/* The tables grow by one bucket at a time: everything is found at every size. */
+START_TEST(test_everything_is_found_while_the_tables_grow)
+{
+	enum { COUNT = 3000 };
+	struct cache *cache = cache_new(&roomy);
+
+	for (unsigned i = 0; i < COUNT; i++) {
+		ck_assert(put(cache, (struct recipe){.key = i, .caller = i % 50}));
+		for (unsigned k = i % 7; k <= i; k += 1 + i / 10)
+			ck_assert(has(cache, k));
+		ck_assert(!has(cache, i + 1));
+	}
+	for (unsigned i = 0; i < COUNT; i++) {
+		struct sha256 caller = name_of('c', i % 50);
+		char id[CACHE_ID_DIGITS + 1];
+
+		id_of(i, id);
+		ck_assert(has(cache, i));
+		ck_assert(cache_delete(cache, &caller, id));
+		ck_assert(!has(cache, i));
+	}
+	ck_assert_uint_eq(cache_figures(cache).bytes, 0);
+	cache_free(cache);
+}
+END_TEST
+
+/* A row's scope holds up to three entries near the question; `far`: so many more that are not, so that it is searched
+ * in either of the two ways. */
+enum { NEAR = 3 };
+
+static struct cache *
+scope_filled(const struct recipe near[NEAR], const double degrees[NEAR], unsigned far)
+{
+	struct cache *cache = cache_new(&roomy);
+	float vector[DIMENSIONS];
+
+	for (unsigned i = 0; i < NEAR; i++) {
+		struct recipe recipe = near[i];
+
+		vector_at(vector, 0, degrees[i]);
+		recipe.key = i + 1;
+		recipe.vector = vector;
+		if (recipe.question)
+			ck_assert(put(cache, recipe));
+	}
+	for (unsigned i = 0; i < far; i++) {
+		vector_at(vector, 2 + i % (DIMENSIONS - 4), i);
+		ck_assert(put(cache, (struct recipe){.key = 100 + i,
+		                                     .vector = vector,
+		                                     .question = "Something else?"}));
+	}
+	return cache;
+}
+
+#define GATE_12 "How far is it to gate 12?"
+#define GATE_13 "How far is it to gate 13?"
+
+static const struct search_row {
+	const char *rule;
+	struct recipe near[NEAR];
+	double degrees
+	        [NEAR]; /* cosines: 2° 0.9994, 5° 0.9962, 7.5° 0.9914, 9° 0.9877, 25° 0.9063 */
+	bool needs_usage;
+	unsigned hit;   /* 0: none */
+	double degree;  /* of the similarity; 90: it is 0 */
+	enum guard why; /* of a miss */
+} search_rows[] = {
+        {"nothing is near", {{0}}, {0}, false, 0, 90, GUARD_NONE},
+        {"one is near enough", {{.question = GATE_12}}, {5}, false, 1, 5, GUARD_NONE},
+        {"one is not near enough", {{.question = GATE_12}}, {25}, false, 0, 90, GUARD_NONE},
+        {"just below the threshold", {{.question = GATE_12}}, {18.6}, false, 0, 18.6, GUARD_NONE},
+        {"the nearest is taken",
+         {{.question = GATE_12, .answer = "a"}, {.question = GATE_12, .answer = "b"}},
+         {5, 2},
+         false,
+         2,
+         2,
+         GUARD_NONE},
+        {"a guard refuses the nearest: the next is taken",
+         {{.question = GATE_13, .answer = "a"}, {.question = GATE_12, .answer = "b"}},
+         {2, 9},
+         false,
+         2,
+         9,
+         GUARD_NONE},
+        {"what a guard told apart is no runner-up",
+         {{.question = GATE_13, .answer = "a"}, {.question = GATE_12, .answer = "b"}},
+         {2, 5},
+         false,
+         2,
+         5,
+         GUARD_NONE},
+        {"guards refuse all",
+         {{.question = GATE_13}, {.question = "How far is it to gate 14?"}},
+         {5, 2},
+         false,
+         0,
+         2,
+         GUARD_NUMBERS},
+        {"another question with another answer is nearly as near",
+         {{.question = GATE_12, .answer = "a"}, {.question = GATE_13, .answer = "b"}},
+         {5, 7.5},
+         false,
+         0,
+         5,
+         GUARD_RUNNER_UP},
+        {"such a one that is the third nearest",
+         {{.question = GATE_12, .answer = "a"},
+          {.question = GATE_12, .answer = "c"},
+          {.question = GATE_13, .answer = "b"}},
+         {5, 6, 7.5},
+         false,
+         0,
+         5,
+         GUARD_RUNNER_UP},
+        {"such a one that is below the threshold",
+         {{.question = GATE_12, .answer = "a"}, {.question = GATE_13, .answer = "b"}},
+         {18, 18.4},
+         false,
+         0,
+         18,
+         GUARD_RUNNER_UP},
+        {"such a one, not so near",
+         {{.question = GATE_12, .answer = "a"}, {.question = GATE_13, .answer = "b"}},
+         {5, 9},
+         false,
+         1,
+         5,
+         GUARD_NONE},
+        {"another question with the same answer",
+         {{.question = GATE_12, .answer = "a"}, {.question = GATE_13, .answer = "a"}},
+         {5, 7.5},
+         false,
+         1,
+         5,
+         GUARD_NONE},
+        {"the same question with another answer",
+         {{.question = GATE_12, .answer = "a"}, {.question = GATE_12, .answer = "b"}},
+         {5, 7.5},
+         false,
+         1,
+         5,
+         GUARD_NONE},
+        {"what has expired is none",
+         {{.question = GATE_12, .expires_ms = NOW + 1}, {.question = GATE_12}},
+         {2, 9},
+         false,
+         2,
+         9,
+         GUARD_NONE},
+        {"who needs usage gets none without",
+         {{.question = GATE_12, .no_usage = true}, {.question = GATE_12}},
+         {2, 9},
+         true,
+         2,
+         9,
+         GUARD_NONE},
+        {"none is left with usage",
+         {{.question = GATE_12, .no_usage = true}},
+         {2},
+         true,
+         0,
+         2,
+         GUARD_NONE},
+};
+
+static void
+check_search(const struct search_row *row, unsigned far)
+{
+	struct cache *cache = scope_filled(row->near, row->degrees, far);
+	struct sha256 scope = name_of('s', 0);
+	float vector[DIMENSIONS];
+	struct cache_query query = {.scope = &scope,
+	                            .question = bytes_of(GATE_12),
+	                            .vector = vector,
+	                            .dimensions = DIMENSIONS,
+	                            .threshold = 0.95,
+	                            .needs_usage = row->needs_usage,
+	                            .now_ms = NOW + 1};
+	struct cache_match match;
+	double similarity = row->degree < 90 ? cos(row->degree * M_PI / 180) : 0;
+
+	vector_at(vector, 0, 0);
+	cache_search(cache, &query, &match);
+	ck_assert_msg((match.entry != NULL) == (row->hit > 0), "%s, far %u", row->rule, far);
+	if (match.entry) {
+		struct sha256 key = name_of('k', row->hit);
+
+		ck_assert_msg(sha256_equal(&match.entry->key, &key), "%s, far %u", row->rule, far);
+	}
+	ck_assert_msg(fabs(match.similarity - similarity) < 1e-4, "%s, far %u: %f not %f",
+	              row->rule, far, match.similarity, similarity);
+	ck_assert_msg(match.guard == row->why, "%s, far %u: %d", row->rule, far, match.guard);
+	cache_entry_unref(match.entry);
+	cache_free(cache);
+}
+
+START_TEST(test_the_nearest_that_no_guard_refuses_is_the_hit)
+{
+	for (size_t i = 0; i < sizeof(search_rows) / sizeof(search_rows[0]); i++) {
+		check_search(&search_rows[i], 0);
+		check_search(&search_rows[i], 1);
+		check_search(&search_rows[i], 2);
+		check_search(&search_rows[i], 50);
+	}
+}
+END_TEST
+
+static unsigned
+search_for(struct cache *cache, unsigned scope, const float *vector, uint32_t dimensions,
+           unsigned keys)
+{
+	struct sha256 name = name_of('s', scope);
+	struct cache_query query = {.scope = &name,
+	                            .question = bytes_of(GATE_12),
+	                            .vector = vector,
+	                            .dimensions = dimensions,
+	                            .threshold = 0.95,
+	                            .now_ms = NOW};
+	struct cache_match match;
+	unsigned hit = 0;
+
+	cache_search(cache, &query, &match);
+	for (unsigned i = 1; match.entry && i <= keys; i++) {
+		struct sha256 key = name_of('k', i);
+
+		if (sha256_equal(&key, &match.entry->key))
+			hit = i;
+	}
+	ck_assert(!match.entry || hit);
+	cache_entry_unref(match.entry);
+	return hit;
+}
+
+START_TEST(test_scopes_are_apart_and_so_are_dimensions)
+{
+	struct cache *cache = cache_new(&roomy);
+	struct sha256 scope = name_of('s', 1);
+	float vector[DIMENSIONS];
+	struct recipe recipe = {.scope = 1, .question = GATE_12, .vector = vector};
+
+	vector_at(vector, 0, 0);
+	ck_assert_uint_eq(cache_scope_count(cache, &scope), 0);
+	for (recipe.key = 1; recipe.key <= 3; recipe.key++)
+		ck_assert(put(cache, recipe));
+	recipe.dimensions = 8;
+	ck_assert(put(cache, recipe));
+	recipe = (struct recipe){.key = 5, .scope = 1};
+	ck_assert(put(cache, recipe)); /* without a vector it is in no scope */
+	recipe = (struct recipe){.key = 6, .scope = 2, .question = GATE_12, .vector = vector};
+	ck_assert(put(cache, recipe));
+
+	ck_assert_uint_eq(cache_scope_count(cache, &scope), 4);
+	ck_assert_uint_eq(search_for(cache, 1, vector, 8, 6), 4);
+	ck_assert_uint_eq(search_for(cache, 2, vector, DIMENSIONS, 6), 6);
+	ck_assert_uint_eq(search_for(cache, 3, vector, DIMENSIONS, 6), 0);
+	ck_assert_uint_eq(search_for(cache, 2, vector, 8, 6), 0);
+	cache_free(cache);
+}
+END_TEST
+
+START_TEST(test_a_hit_by_likeness_is_a_use)
+{
+	struct cache_options options = {.max_bytes = 1 << 20, .max_entries = 3, .caller_share = 1};
+	struct cache *cache = cache_new(&options);
+	float vector[DIMENSIONS];
+
+	for (unsigned i = 1; i <= 3; i++) {
+		vector_at(vector, 2 * i, 0);
+		ck_assert(put(cache,
+		              (struct recipe){.key = i, .question = GATE_12, .vector = vector}));
+	}
+	vector_at(vector, 2, 1);
+	ck_assert_uint_eq(search_for(cache, 0, vector, DIMENSIONS, 3), 1);
+	ck_assert(put(cache, (struct recipe){.key = 4}));
+	ck_assert(has(cache, 1));
+	ck_assert(!has(cache, 2));
+	cache_free(cache);
+}
+END_TEST
+
+/* Scopes of all sizes, filled and emptied in random order, against a look at each entry. */
+START_TEST(test_a_search_finds_what_a_look_at_each_entry_does)
+{
+	enum { KEYS = 120, ROUNDS = 4000 };
+	static float vectors[KEYS][DIMENSIONS];
+	bool there[KEYS] = {false};
+	struct cache *cache = cache_new(&roomy);
+	struct sha256 caller = name_of('c', 0);
+	uint64_t seed = 1;
+
+	for (unsigned i = 0; i < KEYS; i++)
+		vector_random(vectors[i], DIMENSIONS, &seed);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		unsigned key = random_below(&seed, KEYS), nearest = 0;
+		bool fill = round / 500 % 2 == 0;
+		float asked[DIMENSIONS];
+		double best = 0.95;
+		char id[CACHE_ID_DIGITS + 1];
+
+		id_of(key + 1, id);
+		if (random_below(&seed, 4) != 0 ? fill : !fill) {
+			ck_assert(put(cache, (struct recipe){.key = key + 1,
+			                                     .question = GATE_12,
+			                                     .vector = vectors[key]}));
+			there[key] = true;
+		} else {
+			ck_assert_int_eq(cache_delete(cache, &caller, id), there[key]);
+			there[key] = false;
+		}
+		key = random_below(&seed, KEYS);
+		for (unsigned i = 0; i < DIMENSIONS; i++)
+			asked[i] = vectors[key][i] + (float)random_below(&seed, 100) / 1000;
+		ck_assert(vector_normalise(asked, DIMENSIONS));
+		for (unsigned i = 0; i < KEYS; i++) {
+			double cosine = vector_dot(asked, vectors[i], DIMENSIONS);
+
+			if (there[i] && cosine > best) {
+				best = cosine;
+				nearest = i + 1;
+			}
+		}
+		ck_assert_uint_eq(search_for(cache, 0, asked, DIMENSIONS, KEYS), nearest);
+	}
+	cache_delete_caller(cache, &caller);
+	ck_assert_uint_eq(cache_figures(cache).bytes, 0);
+	cache_free(cache);
+}
+END_TEST
+
+/* Between two slices of a search the nearest entry goes, and then all do. */
+START_TEST(test_what_leaves_during_a_search_leaves_its_results)
+{
+	enum { COUNT = 10 };
+	struct cache *cache = cache_new(&roomy);
+	struct sha256 name = name_of('s', 0), caller = name_of('c', 0);
+	struct cache_trash trash = {0};
+	struct index_search search = {.least = 0.9, .cut = {SKETCH_PART_BITS, SKETCH_BITS}};
+	struct cache_scope *scope;
+	float vector[DIMENSIONS];
+	char id[CACHE_ID_DIGITS + 1];
+
+	for (unsigned i = 0; i < COUNT; i++) {
+		vector_at(vector, 0, i);
+		ck_assert(put(cache, (struct recipe){.key = i, .vector = vector}));
+	}
+	vector_at(vector, 0, 0);
+	search.vector = vector;
+	ck_assert(sketch_make(&search.sketch, vector, DIMENSIONS));
+	scope = cache_scope_find(cache, &name, DIMENSIONS);
+	ck_assert_ptr_nonnull(scope->index);
+	cache_scope_search_begin(scope, &search);
+	ck_assert(!index_search(&search, 3));
+	ck_assert_uint_eq(search.count, 3);
+
+	strcpy(id, CACHE_OWNER(struct cache_slot, item, search.nearest[0].item)->entry->id);
+	ck_assert(cache_delete(cache, &caller, id));
+	ck_assert_uint_eq(search.count, 2);
+	for (size_t i = 0; i < 2; i++) {
+		struct cache_slot *slot =
+		        CACHE_OWNER(struct cache_slot, item, search.nearest[i].item);
+
+		ck_assert_str_ne(slot->entry->id, id);
+	}
+	ck_assert(index_search(&search, COUNT));
+
+	cache_delete_caller(cache, &caller);
+	ck_assert_uint_eq(search.count, 0);
+	ck_assert_uint_eq(cache_figures(cache).entries, 0);
+	ck_assert_msg(cache_scope_find(cache, &name, DIMENSIONS) == scope, "it is still searched");
+	ck_assert(index_search(&search, COUNT));
+	cache_scope_search_end(cache, scope, &search, &trash);
+	cache_trash_empty(&trash);
+	ck_assert_ptr_null(cache_scope_find(cache, &name, DIMENSIONS));
+	ck_assert_uint_eq(cache_figures(cache).bytes, 0);
+	cache_free(cache);
+}
+END_TEST
+
+START_TEST(test_a_walk_goes_from_the_least_recently_used_on)
+{
+	enum { COUNT = 3000, ROOM = 7 };
+	struct cache *cache = cache_new(&roomy);
+	struct cache_walk *walk;
+	struct cache_entry *list[ROOM];
+	unsigned next = 0;
+
+	for (unsigned i = 0; i < COUNT; i++)
+		ck_assert(put(cache, (struct recipe){.key = i}));
+	for (unsigned i = 0; i < COUNT; i++)
+		ck_assert(has(cache, COUNT - 1 - i));
+	walk = cache_walk_begin(cache);
+	for (size_t n; (n = cache_walk_next(walk, list, ROOM)) > 0;) {
+		ck_assert_uint_le(n, ROOM);
+		for (size_t i = 0; i < n; i++, next++) {
+			struct sha256 key = name_of('k', COUNT - 1 - next);
+
+			ck_assert(sha256_equal(&list[i]->key, &key));
+			cache_entry_unref(list[i]);
+		}
+	}
+	ck_assert_uint_eq(next, COUNT);
+	cache_walk_end(walk);
+	cache_walk_end(NULL);
+	cache_free(cache);
+}
+END_TEST
+
+START_TEST(test_a_walk_gives_no_entry_twice_whatever_happens_meanwhile)
+{
+	enum { COUNT = 500 };
+	struct cache *cache = cache_new(&roomy);
+	struct sha256 caller = name_of('c', 0);
+	unsigned char seen[2 * COUNT] = {0};
+	struct cache_walk *walk;
+	struct cache_entry *entry;
+	uint64_t seed = 2;
+
+	for (unsigned i = 0; i < COUNT; i++)
+		ck_assert(put(cache, (struct recipe){.key = i}));
+	walk = cache_walk_begin(cache);
+	while (cache_walk_next(walk, &entry, 1) > 0) {
+		unsigned key = random_below(&seed, 2 * COUNT);
+		char id[CACHE_ID_DIGITS + 1];
+
+		for (unsigned i = 0; i < 2 * COUNT; i++) {
+			id_of(i, id);
+			if (memcmp(entry->id, id, sizeof(id)) == 0)
+				ck_assert_uint_eq(seen[i]++, 0);
+		}
+		cache_entry_unref(entry);
+		id_of(key, id);
+		if (!cache_delete(cache, &caller, id))
+			ck_assert(put(cache, (struct recipe){.key = key}));
+		has(cache, random_below(&seed, 2 * COUNT));
+	}
+	cache_walk_end(walk);
+	cache_free(cache);
+}
+END_TEST
+
+UNIT_MAIN("cache", test_an_entry_is_found_by_its_key_alone, test_who_needs_usage_gets_none_without,
+          test_what_has_expired_is_not_found_and_goes,
+          test_a_newer_entry_of_the_same_key_takes_the_place, test_only_its_caller_deletes_an_entry,
+          test_all_of_a_callers_entries_are_deleted_and_no_others,
+          test_everything_is_found_while_the_tables_grow,
+          test_the_nearest_that_no_guard_refuses_is_the_hit,
+          test_scopes_are_apart_and_so_are_dimensions, test_a_hit_by_likeness_is_a_use,
+          test_a_search_finds_what_a_look_at_each_entry_does,
+          test_what_leaves_during_a_search_leaves_its_results,
+          test_a_walk_goes_from_the_least_recently_used_on,
+          test_a_walk_gives_no_entry_twice_whatever_happens_meanwhile)
