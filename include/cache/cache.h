@@ -16,14 +16,14 @@ struct cache;
 struct cache_options {
 	uint64_t max_bytes;
 	uint32_t max_entries;
-	/* A caller that would have more than this part (0 to 1) of the bytes or the entries makes room by its own least
-	 * recently used entries; so it cannot push out the others. It may have all of what nobody else wants. */
+	/* A caller that has more than this part (0 to 1) of the bytes or the entries makes room by its own oldest
+	 * entries; so it cannot push out the others. It may have all of what nobody else wants. */
 	double caller_share;
 };
 
 /* Memory is taken as entries come. Never NULL. */
 struct cache *cache_new(const struct cache_options *options);
-void cache_free(struct cache *cache); /* no thread may use it any more; NULL is allowed */
+void cache_free(struct cache *cache); /* NULL is allowed */
 
 /* Other bounds, from a reload. What is too much goes with the next insertions and sweeps. */
 void cache_configure(struct cache *cache, const struct cache_options *options);
@@ -34,8 +34,7 @@ struct cache_entry *cache_find(struct cache *cache, const struct sha256 *key, bo
                                uint64_t now_ms);
 
 /* Takes over the reference. An entry of the same key is replaced. False, and the entry let go of: it is larger than a
- * caller may have, expired, or memory is out; one of the same key stays then, unless it was memory. A big one that many
- * small ones have to go for takes some microseconds for each of them, in slices. */
+ * caller may have, expired, or memory is out. */
 bool cache_insert(struct cache *cache, struct cache_entry *entry, uint64_t now_ms);
 
 struct cache_query {
@@ -55,15 +54,7 @@ struct cache_match {
 	        guard; /* why the nearest above the threshold was no hit; GUARD_NONE: nothing was above it */
 };
 
-/*
- * The most similar entry of the scope, at the threshold or above, that no guard refuses; it counts as used. There is none,
- * and GUARD_RUNNER_UP, when it has a rival: an entry of the scope that is at most 0.005 farther from the question (and
- * possibly below the threshold), whose own question a guard tells from that entry's, and whose answer (the document's
- * `choices`) is another. What was asked may lie between the two.
- *
- * Only the four nearest are looked at. Of entries just near enough one in ten thousand may be missed (cache/sketch.h), and
- * so may what comes or goes in the meantime. In a large scope it takes long, in slices: see cache_scope_count.
- */
+/* The most similar entry of the scope that no guard refuses. */
 void cache_search(struct cache *cache, const struct cache_query *query, struct cache_match *match);
 
 /* How many entries a search in that scope has to look at, 0: there are none. What decides whether it is done on the spot. */
@@ -74,12 +65,11 @@ bool cache_delete(struct cache *cache, const struct sha256 *caller, const char *
 /* Deletes all of a caller's, in slices. */
 void cache_delete_caller(struct cache *cache, const struct sha256 *caller);
 
-/* Frees what has expired among the next `items` entries, in no order, all round at most once; and at most so many of the
- * least recently used ones as long as there is more than the bounds allow. To be called now and then; in slices. */
+/* Frees what has expired and what is beyond the bounds, among the next `items` entries; to be called now and then. */
 void cache_sweep(struct cache *cache, size_t items, uint64_t now_ms);
 
 struct cache_figures {
-	uint64_t bytes, entries; /* bytes: of the entries, and of the scopes with their indexes */
+	uint64_t bytes, entries;
 	uint64_t max_bytes, max_entries;
 	uint64_t insertions;
 	uint64_t evicted, expired, replaced, deleted,

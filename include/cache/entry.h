@@ -19,7 +19,7 @@ struct cache_entry {
 	struct sha256 key;            /* of the exact request */
 	struct sha256
 	        scope; /* of all that shapes the answer but the question; of no use without a vector */
-	uint64_t stored_ms, expires_ms; /* wall clock; from expires_ms on it is not found */
+	uint64_t stored_ms, expires_ms; /* wall clock */
 	bool has_usage;                 /* the document has `usage` */
 	struct bytes
 	        document; /* the chat.completion as JSON, without its members id and created: {"object":… */
@@ -28,8 +28,8 @@ struct cache_entry {
 	const float *vector;          /* unit length; NULL: found by its key only */
 	uint32_t dimensions;          /* of the vector */
 	struct sketch sketch;         /* of the vector */
-	size_t bytes; /* of memory that the entry takes, in a cache's tables too; not in a scope's index */
-	unsigned references; /* atomic */
+	size_t bytes;                 /* of memory that the entry takes, all in all */
+	unsigned references;          /* atomic */
 };
 
 /* A copy of all that `from` points to, in one allocation, with one reference; bytes and references of `from` are not

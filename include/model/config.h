@@ -189,6 +189,9 @@ struct config *config_parse(const char *name, struct bytes text, struct config_r
 /* The file that is read when none is named, if it is there; else NULL: the built-in defaults. */
 const char *config_default_path(void);
 
+/* Can it answer a chat? */
+bool config_model_chats(const struct config_model *model);
+
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* any thread; frees at the last, wiping keys */
 

@@ -18,6 +18,9 @@ struct access_record {
 	double score;                      /* rounded to 6 decimals; not finite: none */
 	const char *drafter, *heavyweight; /* model names, if asked */
 	const char *model;                 /* that answered */
+	const char *
+	        cache; /* what came of the look-up: exact, semantic, shared, miss; NULL: none was made */
+	const char *cache_guard; /* which guard refused the nearest answer */
 	const char *end;    /* how the exchange ended: done, client_gone, upstream_truncated, … */
 	const char *error;  /* error type answered */
 	const char *detail; /* upstream failure, a short text without secrets */

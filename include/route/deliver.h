@@ -5,7 +5,6 @@
 #ifndef ROUTE_DELIVER_H
 #define ROUTE_DELIVER_H
 
-#include "model/config.h"
 #include "net/http_server.h"
 #include "wire/api_error.h"
 
@@ -14,10 +13,14 @@ struct deliver_facts {
 	const char *request_id;
 	const char *decision, *reason;
 	double score;
-	const struct config_model *model; /* that answers */
-	unsigned attempts;                /* upstream requests made */
+	const char *provider, *model; /* that answers, or has answered */
+	unsigned attempts;            /* upstream requests made */
 	const char *reasoning_effort;
 	const char *cost_usd;             /* of all models asked, as a decimal number */
+	const char *cache_id;             /* of the answer that was kept */
+	double cache_similarity;          /* of its question; NAN: none */
+	const char *cache_guard;          /* what kept the nearest answer from being given */
+	int64_t cache_age_s;              /* -1: none */
 	uint64_t duration_us;             /* so far */
 	const struct http_header *passed; /* of the upstream's response, as they stand */
 	size_t passed_count;

@@ -4,6 +4,8 @@
  *	exchange.c         its life: begin, events and actions, client, deadline, the end
  *	exchange_legs.c    attempts, and what the legs say
  *	exchange_answer.c  what is sent to the client
+ *	exchange_recall.c  the cache: looking the answer up, and keeping it
+ *	exchange_share.c   identical requests under way: one asks, the others follow
  *	exchange_report.c  what is told of it: headers, access line, metrics
  */
 #ifndef ROUTE_EXCHANGE_PRIVATE_H
@@ -16,6 +18,7 @@
 #include "route/draft.h"
 #include "route/exchange.h"
 #include "route/leg.h"
+#include "route/recall.h"
 #include "route/relay.h"
 #include "route/request_id.h"
 
@@ -40,6 +43,12 @@ struct exchange {
 	const struct config_route *route;  /* NULL when pinned or not resolved */
 	const struct config_model *pinned; /* NULL when routed */
 	bool admitted;                     /* counted in service->requests */
+
+	struct recall recall;            /* the cache */
+	TAILQ_ENTRY(exchange) followers; /* in its flight, unless it leads that */
+	const struct api_error
+	        *shared_error;    /* borrowed; while following: what the leader was told */
+	struct bytes shared_body; /* borrowed; likewise */
 
 	struct cascade cascade;
 	bool cascading; /* cascade, draft and relay are initialised */
@@ -78,6 +87,8 @@ struct exchange {
 /* exchange.c */
 struct exchange *exchange_cast(void *arg);
 uint64_t exchange_now_us(const struct exchange *x);
+/* Its client's leaving and draining come here from now on. */
+void exchange_watch(struct exchange *x);
 /* Feeds the cascade and does what it says. A final action finishes the exchange, which then rests until
  * the callback that is running has returned. */
 void exchange_step(struct exchange *x, struct cascade_event event);
@@ -87,6 +98,48 @@ void exchange_drop_leg(struct exchange *x, enum cascade_leg role, const char *re
  * returned: NULL when the client is gone. `error` is the type of an error answered, or NULL. */
 struct http_call *exchange_finish(struct exchange *x, const char *end, int status,
                                   const char *error);
+
+/* Gets the request's models asked, unless the cache knows better. */
+void exchange_ask(struct exchange *x);
+/* Has it the lead of a flight? */
+static inline bool
+exchange_leads(const struct exchange *x)
+{
+	return x->recall.flight && x->recall.flight->leader == x;
+}
+
+/* exchange_recall.c */
+bool exchange_recall_init(struct exchange *x, struct api_error *error);
+/* Looks for the same request. True: it is answered. */
+bool exchange_recall_exact(struct exchange *x);
+/* Looks for the same question in other words: by their words, before anybody is asked; or by their meaning, for which an
+ * embeddings model is asked beside the draft. */
+void exchange_recall_words(struct exchange *x);
+void exchange_recall_meaning(struct exchange *x);
+/* A leg's frame may tell the usage, whoever gets to see it. */
+void exchange_note_usage(struct exchange *x, enum cascade_leg role, const struct chat_frame *frame);
+/* A copy of the answer that is complete now, for the cache and for who follows; with a reference for the caller. The body of an
+ * answer in one piece, or else n == 0: what was delivered as a stream. NULL: there is nobody to give it to, or no memory. */
+struct cache_entry *exchange_keep(struct exchange *x, struct bytes body);
+/* Before the end: what is still under way for the cache goes. */
+void exchange_recall_end(struct exchange *x);
+
+/* exchange_share.c */
+/* Joins an identical request under way. True: it follows that. */
+bool exchange_follow(struct exchange *x);
+void exchange_lead(struct exchange *x); /* others may follow from now on */
+/* Events that were sent to the leader's client. */
+void exchange_share_piece(struct exchange *x, struct bytes piece);
+/* The leader's answer is complete. entry NULL: all there is of it has been sent piece by piece. */
+void exchange_share_done(struct exchange *x, struct cache_entry *entry);
+void exchange_share_failed(struct exchange *x, const struct api_error *error, struct bytes body);
+/* What was delivered is all there will be. */
+void exchange_share_cut(struct exchange *x, const struct api_error *error);
+/* The leader's client has left. Gives the exchange that has to end for it: another one if a follower's client has taken
+ * its place. */
+struct exchange *exchange_share_left(struct exchange *x);
+/* Out of its flight, before the end. */
+void exchange_share_end(struct exchange *x);
 
 /* exchange_legs.c */
 void exchange_init_attempts(struct exchange *x);
@@ -98,12 +151,19 @@ bool exchange_join(struct exchange *x, struct cascade_event *event);
 void exchange_cancel_leg(struct exchange *x, enum cascade_leg role);
 
 /* exchange_answer.c */
+/* The head, unless it is out, and keepalives: for a stream that will go on. */
+void exchange_open_stream(struct exchange *x);
 void exchange_flow(struct exchange *x);
 void exchange_relay(struct exchange *x);
+/* Sends events to the client alone; exchange_send also to its followers, and keeps them. */
+void exchange_write(struct exchange *x, struct bytes piece);
 void exchange_send(struct exchange *x, struct bytes piece);
+/* Pauses the leg whose answer flows while a client lags, and resumes it. */
+void exchange_pace(struct exchange *x);
 void exchange_release_draft(struct exchange *x);
 void exchange_answer_draft(struct exchange *x);
 void exchange_answer_heavy(struct exchange *x);
+void exchange_answer_cached(struct exchange *x);
 void exchange_fail(struct exchange *x, const struct api_error *error);
 void exchange_fail_heavy(struct exchange *x);
 void exchange_truncate(struct exchange *x, enum cascade_leg role);

@@ -14,12 +14,14 @@
 /* A route's models, in the order of the configuration. */
 struct plan_route {
 	struct candidate *drafters, *heavyweights; /* owned */
+	struct buf identity; /* owned: what of the route shapes its answers, for the cache's keys */
 };
 
 struct plan {
 	struct config *config;     /* owned: one reference */
 	struct http_target **chat; /* owned: POST …/chat/completions, one for each provider */
-	struct load **loads;       /* owned: one for each provider; its requests in flight */
+	struct http_target **embeddings; /* owned: POST …/embeddings, likewise */
+	struct load **loads;             /* owned: one for each provider; its requests in flight */
 	struct candidate *models;  /* owned: one for each model, with a reference to its health */
 	struct plan_route *routes; /* owned: one for each route; they borrow from `models` */
 	uint64_t created_s;        /* wall clock, for GET /v1/models */
@@ -41,6 +43,9 @@ void plan_unref(struct plan *plan); /* any thread; NULL is allowed */
 
 const struct http_target *plan_chat_target(const struct plan *plan,
                                            const struct config_model *model);
+
+const struct http_target *plan_embeddings_target(const struct plan *plan,
+                                                 const struct config_model *model);
 
 const struct candidate *plan_candidate(const struct plan *plan, const struct config_model *model);
 const struct plan_route *plan_route(const struct plan *plan, const struct config_route *route);

@@ -8,9 +8,12 @@
 #include <sys/queue.h>
 
 #include "base/log.h"
+#include "cache/cache.h"
+#include "cache/searcher.h"
 #include "net/http_client.h"
 #include "net/worker.h"
 #include "observe/metrics.h"
+#include "route/flight.h"
 #include "route/plan.h"
 
 struct service {
@@ -19,8 +22,12 @@ struct service {
 	struct metrics *metrics;     /* all workers', for a scrape */
 	struct metrics_shard *shard; /* this worker's */
 	struct log *log;
-	struct load *requests;      /* chat requests of all workers */
-	struct log_sink *access;    /* NULL: no access log */
+	struct load *requests;     /* chat requests of all workers */
+	struct log_sink *access;   /* NULL: no access log */
+	struct cache *cache;       /* all workers' */
+	struct searcher *searcher; /* likewise: for look-ups that take long */
+	struct flight_table flights;
+	LIST_HEAD(, embed) embeds;  /* embeddings under way */
 	struct plan *plan;          /* owned: one reference; replaced by a reload */
 	LIST_HEAD(, leg) lingering; /* legs whose answer is complete, see leg_release */
 	double speculation_credit; /* how many requests may speculate now; grows by max_share a request */

@@ -10,6 +10,7 @@
 struct chat_messages {
 	unsigned count;
 	bool has_images; /* a content part of type image_url */
+	bool has_media; /* a content part that is no text: an image, audio, a file, or of an unknown type */
 };
 
 /* Reads the next value of the scan. False at a fault of the scan, which leaves `error` alone, and when

@@ -51,6 +51,8 @@ struct chat_request {
 	bool has_tools;     /* non-empty `tools` or `functions` */
 	bool wants_audio;   /* `modalities` holds "audio", or `audio` is there */
 	bool has_images;    /* a content part of type image_url */
+	bool has_media;     /* a content part that is no text */
+	double temperature; /* 1 when absent */
 	unsigned message_count;
 };
 

@@ -101,8 +101,8 @@ run_reload(struct run *run)
 	config_report_fini(&report);
 }
 
-/* Waits until the workers have drained, the time is over, or a second signal comes. */
-static void
+/* Waits until the workers have drained, the time is over, or a second signal comes. True: that one came. */
+static bool
 run_drain(struct run *run, const sigset_t *set)
 {
 	struct log *log = gateway_log(run->gateway);
@@ -120,22 +120,23 @@ run_drain(struct run *run, const sigset_t *set)
 
 		if (signal_number == SIGNAL_DRAINED) {
 			log_event(log, LOG_LEVEL_INFO, "drained", "status=clean");
-			return;
+			return false;
 		}
 		if (signal_number == SIGTERM || signal_number == SIGINT) {
 			log_event(log, LOG_LEVEL_WARN, "stopped", "why=\"second signal\"");
-			return;
+			return true;
 		}
 		if (signal_number == SIGUSR1)
 			gateway_reopen_logs(run->gateway);
 		if (signal_number < 0 && errno == EAGAIN) {
 			log_event(log, LOG_LEVEL_WARN, "stopped", "why=\"drain_timeout is over\"");
-			return;
+			return false;
 		}
 	}
 }
 
-static void
+/* True: it is to stop at once. */
+static bool
 run_until_signal(struct run *run, const sigset_t *set)
 {
 	for (;;) {
@@ -150,7 +151,7 @@ run_until_signal(struct run *run, const sigset_t *set)
 		else if (signal_number == SIGTERM || signal_number == SIGINT)
 			break;
 	}
-	run_drain(run, set);
+	return run_drain(run, set);
 }
 
 static int
@@ -189,8 +190,7 @@ run_gateway(struct run *run)
 	descriptors_warn(gateway_log(run->gateway), config->server.max_connections,
 	                 config->server.workers);
 	config_report_fini(&report);
-	run_until_signal(run, &set);
-	gateway_stop(run->gateway);
+	gateway_stop(run->gateway, run_until_signal(run, &set));
 	return 0;
 }
 

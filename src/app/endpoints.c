@@ -8,7 +8,9 @@
 #include "base/clock.h"
 #include "model/health.h"
 #include "observe/access_log.h"
+#include "observe/cache_metrics.h"
 #include "route/exchange.h"
+#include "route/recall.h"
 #include "route/request_id.h"
 #include "wire/api_error.h"
 
@@ -142,7 +144,10 @@ is_model_usable(struct service *service)
 	uint64_t now_ms = worker_now_us(service->worker) / 1000;
 
 	for (size_t i = 0; i < service->plan->config->model_count; i++) {
-		if (health_state(service->plan->models[i].health, now_ms) != BREAKER_OPEN)
+		const struct candidate *candidate = &service->plan->models[i];
+
+		if (config_model_chats(candidate->model) &&
+		    health_state(candidate->health, now_ms) != BREAKER_OPEN)
 			return true;
 	}
 	return false;
@@ -185,9 +190,12 @@ handle_models(struct service *service, struct http_call *call)
 	for (size_t i = 0; i < config->route_count; i++)
 		json_array_append_new(list, model_document(service->plan, config->routes[i].name,
 		                                           "draft-thinker"));
-	for (size_t i = 0; i < config->model_count; i++)
-		json_array_append_new(list, model_document(service->plan, config->models[i].name,
-		                                           config->models[i].provider->label));
+	for (size_t i = 0; i < config->model_count; i++) {
+		if (!config->models[i].implied)
+			json_array_append_new(list,
+			                      model_document(service->plan, config->models[i].name,
+			                                     config->models[i].provider->label));
+	}
 	endpoint_reply_json(service, call, json_pack("{s:s, s:o}", "object", "list", "data", list));
 }
 
@@ -222,6 +230,7 @@ handle_metrics(struct service *service, struct http_call *call)
 
 	buf_init(&text, 0);
 	metrics_render(service->metrics, &text);
+	cache_metrics_render(service->cache, &text);
 	if (text.failed) {
 		api_error_set(&error, 500, NULL, NULL, "Out of memory.");
 		endpoint_fail(service, call, &error, NULL);
@@ -232,12 +241,53 @@ handle_metrics(struct service *service, struct http_call *call)
 	buf_fini(&text);
 }
 
+/* ---------------------------------------------------------------- the cache */
+
+static void
+endpoint_done(struct service *service, struct http_call *call)
+{
+	char id[REQUEST_ID_MAX + 1];
+	struct http_header header = {"X-Request-ID", id};
+
+	request_id_choose(http_call_header(call, "X-Request-ID"), id);
+	endpoint_log(service, call, id, 204, NULL, 0);
+	http_reply(call, 204, &header, 1, (struct bytes){"", 0});
+}
+
+static void
+handle_cache(struct service *service, struct http_call *call)
+{
+	struct sha256 caller = recall_caller(http_call_header(call, "Authorization"));
+
+	cache_delete_caller(service->cache, &caller);
+	endpoint_done(service, call);
+}
+
+static void
+handle_cache_entry(struct service *service, struct http_call *call)
+{
+	const char *id = http_call_path(call) + strlen("/v1/cache/");
+	struct sha256 caller = recall_caller(http_call_header(call, "Authorization"));
+	struct api_error error;
+
+	if (cache_delete(service->cache, &caller, id)) {
+		endpoint_done(service, call);
+		return;
+	}
+	/* Nor is it told whether another caller has it. */
+	api_error_set(&error, 404, NULL, "not_found", "There is no answer `%.64s` in your cache.",
+	              id);
+	endpoint_fail(service, call, &error, NULL);
+}
+
 /* ---------------------------------------------------------------- the table */
 
 static const struct endpoint endpoints[] = {
         {"/v1/chat/completions", false, "POST", exchange_begin},
         {"/v1/models", false, "GET, HEAD", handle_models},
         {"/v1/models/", true, "GET, HEAD", handle_model},
+        {"/v1/cache", false, "DELETE", handle_cache},
+        {"/v1/cache/", true, "DELETE", handle_cache_entry},
         {"/health", false, "GET, HEAD", handle_ready},
         {"/health/live", false, "GET, HEAD", handle_live},
         {"/health/ready", false, "GET, HEAD", handle_ready},

@@ -7,13 +7,22 @@
 #include <string.h>
 
 #include "app/endpoints.h"
+#include "base/clock.h"
 #include "base/mem.h"
+#include "cache/archive.h"
+#include "net/timer.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
+#include "route/embed.h"
 #include "route/leg.h"
 #include "route/service.h"
 
-enum { GATEWAY_IDLE_CONNECTIONS = 1024, GATEWAY_HEAD_MAX_BYTES = 32 * 1024 };
+enum {
+	GATEWAY_IDLE_CONNECTIONS = 1024,
+	GATEWAY_HEAD_MAX_BYTES = 32 * 1024,
+	GATEWAY_SWEEP_MS = 1000,
+	GATEWAY_SWEEP_ITEMS = 4096, /* of the cache, each time */
+};
 
 struct station { /* one worker and what belongs to it */
 	struct gateway *gateway;
@@ -21,6 +30,7 @@ struct station { /* one worker and what belongs to it */
 	struct http_server *server;
 	pthread_t thread;
 	bool running;
+	struct timer *sweep; /* owned; the first worker's: what has expired leaves the cache */
 };
 
 struct gateway {
@@ -29,6 +39,9 @@ struct gateway {
 	struct metrics *metrics;
 	struct plan *plan;     /* in force; the main thread's reference */
 	struct load *requests; /* chat requests in flight, all workers together */
+	struct cache *cache;
+	struct searcher *searcher;
+	struct archive *archive; /* NULL: the cache has no file */
 	struct station *stations;
 	unsigned station_count;
 	void (*on_drained)(void *arg);
@@ -72,7 +85,26 @@ server_options(const struct config *config, unsigned workers, struct station *st
 	};
 }
 
+static struct cache_options
+cache_options(const struct config *config)
+{
+	return (struct cache_options){
+	        .max_bytes = config->cache.max_bytes,
+	        .max_entries = config->cache.max_entries,
+	        .caller_share = config->cache.caller_share,
+	};
+}
+
 /* ---------------------------------------------------------------- start */
+
+static void
+on_sweep(void *arg)
+{
+	struct station *station = arg;
+
+	cache_sweep(station->gateway->cache, GATEWAY_SWEEP_ITEMS, clock_wall_ms());
+	timer_arm_ms(station->sweep, GATEWAY_SWEEP_MS);
+}
 
 static bool
 station_open(struct gateway *gateway, struct station *station, unsigned index, char *error,
@@ -91,12 +123,18 @@ station_open(struct gateway *gateway, struct station *station, unsigned index, c
 	service->access = gateway->access_sink;
 	service->plan = plan_ref(gateway->plan);
 	service->requests = gateway->requests;
+	service->cache = gateway->cache;
+	service->searcher = gateway->searcher;
 	service->speculation_credit = 1;
 	if (service->worker)
 		service->client = http_client_new(service->worker, &client);
 	if (!service->client) {
 		snprintf(error, size, "cannot make worker %u: %s", index, strerror(errno));
 		return false;
+	}
+	if (index == 0) {
+		station->sweep = timer_new(service->worker, on_sweep, station);
+		timer_arm_ms(station->sweep, GATEWAY_SWEEP_MS);
 	}
 	station->server =
 	        http_server_new(service->worker, &server, endpoints_handle, service, error, size);
@@ -150,6 +188,20 @@ gateway_run_threads(struct gateway *gateway, char *error, size_t size)
 }
 
 static bool
+gateway_open_archive(struct gateway *gateway, char *error, size_t size)
+{
+	const struct config_cache_store *store = &gateway->plan->config->cache;
+
+	if (!store->file)
+		return true;
+	gateway->archive =
+	        archive_start(gateway->cache, store->file, store->file_interval_ms, gateway->log);
+	if (!gateway->archive)
+		snprintf(error, size, "cannot start a thread for cache.file");
+	return gateway->archive != NULL;
+}
+
+static bool
 gateway_open_logs(struct gateway *gateway, const struct config *config, char *error, size_t size)
 {
 	bool same = config->access_file && strcmp(config->access_file, config->log_file) == 0;
@@ -171,6 +223,7 @@ gateway_start(struct config *config, void (*on_drained)(void *arg), void *arg, c
 {
 	struct gateway *gateway = mem_new(sizeof(*gateway));
 	bool opened = gateway_open_logs(gateway, config, error, size);
+	struct cache_options cache = cache_options(config);
 
 	gateway->on_drained = on_drained;
 	gateway->arg = arg;
@@ -181,16 +234,19 @@ gateway_start(struct config *config, void (*on_drained)(void *arg), void *arg, c
 	gateway->undrained = config->server.workers;
 	gateway->stations = mem_array(gateway->station_count, sizeof(*gateway->stations));
 	gateway->requests = load_new();
+	gateway->cache = cache_new(&cache);
+	gateway->searcher = searcher_new(gateway->cache);
 	gateway->metrics = metrics_new(gateway->station_count);
 	for (unsigned i = 0; i < gateway->station_count; i++) {
 		if (!station_open(gateway, &gateway->stations[i], i, error, size))
 			goto fail;
 	}
-	if (!gateway_listen(gateway, error, size) || !gateway_run_threads(gateway, error, size))
+	if (!gateway_listen(gateway, error, size) || !gateway_run_threads(gateway, error, size) ||
+	    !gateway_open_archive(gateway, error, size))
 		goto fail;
 	return gateway;
 fail:
-	gateway_stop(gateway);
+	gateway_stop(gateway, true);
 	return NULL;
 }
 
@@ -241,16 +297,20 @@ bool
 gateway_reload(struct gateway *gateway, struct config *config, char *error, size_t size)
 {
 	const struct config *old = gateway->plan->config;
+	struct cache_options cache = cache_options(config);
 	struct plan *plan = plan_new(config, gateway->plan, error, size);
 
 	if (!plan)
 		return false;
 	if (!same_listeners(&old->server, &config->server) ||
 	    !same_text(old->log_file, config->log_file) ||
-	    !same_text(old->access_file, config->access_file))
+	    !same_text(old->access_file, config->access_file) ||
+	    !same_text(old->cache.file, config->cache.file) ||
+	    old->cache.file_interval_ms != config->cache.file_interval_ms)
 		log_event(gateway->log, LOG_LEVEL_WARN, "reload_partial",
-		          "what=\"server.listen, server.port, server.workers and log files change "
-		          "only by a restart\"");
+		          "what=\"server.listen, server.port, server.workers, log files and the "
+		          "cache's file change only by a restart\"");
+	cache_configure(gateway->cache, &cache);
 	log_set_level(gateway->log, config->log_level);
 	for (unsigned i = 0; i < gateway->station_count; i++) {
 		struct reload *reload = mem_new(sizeof(*reload));
@@ -308,14 +368,16 @@ station_close(struct station *station)
 	if (station->server)
 		http_server_free(station->server);
 	leg_end_lingering(&station->service);
+	embed_end_all(&station->service);
 	if (station->service.client)
 		http_client_free(station->service.client);
 	plan_unref(station->service.plan);
+	timer_free(station->sweep);
 	worker_free(station->service.worker);
 }
 
 void
-gateway_stop(struct gateway *gateway)
+gateway_stop(struct gateway *gateway, bool at_once)
 {
 	for (unsigned i = 0; i < gateway->station_count; i++) {
 		if (gateway->stations[i].running)
@@ -325,8 +387,12 @@ gateway_stop(struct gateway *gateway)
 		if (gateway->stations[i].running)
 			pthread_join(gateway->stations[i].thread, NULL);
 	}
+	/* What it still hands to a worker is run before that is freed. */
+	searcher_free(gateway->searcher);
 	for (unsigned i = 0; i < gateway->station_count; i++)
 		station_close(&gateway->stations[i]);
+	archive_stop(gateway->archive, at_once);
+	cache_free(gateway->cache);
 	free(gateway->stations);
 	if (gateway->metrics)
 		metrics_free(gateway->metrics);

@@ -190,6 +190,12 @@ config_route_find(const struct config *config, const char *name)
 	return NULL;
 }
 
+bool
+config_model_chats(const struct config_model *model)
+{
+	return !model->capabilities_known || model->capabilities != MODEL_CAN_EMBEDDINGS;
+}
+
 static bool
 provider_is_called(const struct config_provider *provider, struct bytes name)
 {

@@ -152,6 +152,8 @@ access_log_write(struct log_sink *sink, const struct access_record *record)
 	add_word(&line, "drafter", record->drafter);
 	add_word(&line, "heavyweight", record->heavyweight);
 	add_word(&line, "model", record->model);
+	add_word(&line, "cache", record->cache);
+	add_word(&line, "cache_guard", record->cache_guard);
 	add_count(&line, "attempts", record->attempts);
 	add_flag(&line, "speculated", record->speculated);
 	add_flag(&line, "handed_off", record->handed_off);

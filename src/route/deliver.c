@@ -5,13 +5,14 @@
 
 #include "wire/sse_write.h"
 
-enum { DELIVER_HEADERS_MAX = 28 };
+enum { DELIVER_HEADERS_MAX = 32 };
 
 /* Header values that have to be composed; they must live until the headers are sent. */
 struct deliver_headers {
 	struct http_header list[DELIVER_HEADERS_MAX];
 	size_t count;
 	char score[32], duration[24], attempts[12], retry_after[24], retry_after_ms[24];
+	char similarity[32], age[24];
 };
 
 static void
@@ -19,6 +20,21 @@ headers_add(struct deliver_headers *headers, const char *name, const char *value
 {
 	if (value && headers->count < DELIVER_HEADERS_MAX)
 		headers->list[headers->count++] = (struct http_header){name, value};
+}
+
+static void
+headers_add_cache(struct deliver_headers *headers, const struct deliver_facts *facts)
+{
+	headers_add(headers, "X-Cache-Id", facts->cache_id);
+	if (!isnan(facts->cache_similarity)) {
+		snprintf(headers->similarity, sizeof(headers->similarity), "%.6f",
+		         facts->cache_similarity);
+		headers_add(headers, "X-Cache-Similarity", headers->similarity);
+	}
+	if (facts->cache_age_s >= 0) {
+		snprintf(headers->age, sizeof(headers->age), "%lld", (long long)facts->cache_age_s);
+		headers_add(headers, "Age", headers->age);
+	}
 }
 
 static void
@@ -36,14 +52,15 @@ headers_fill(struct deliver_headers *headers, const struct deliver_facts *facts)
 	snprintf(headers->duration, sizeof(headers->duration), "%llu",
 	         (unsigned long long)(facts->duration_us / 1000));
 	headers_add(headers, "X-Request-Duration-Ms", headers->duration);
-	if (facts->model) {
-		headers_add(headers, "x-gateway-provider", facts->model->provider->label);
-		headers_add(headers, "x-gateway-model", facts->model->label);
-	}
+	headers_add(headers, "x-gateway-provider", facts->provider);
+	headers_add(headers, "x-gateway-model", facts->model);
 	snprintf(headers->attempts, sizeof(headers->attempts), "%u", facts->attempts);
 	headers_add(headers, "x-gateway-attempts", headers->attempts);
 	headers_add(headers, "X-Gateway-Cost-USD", facts->cost_usd);
 	headers_add(headers, "x-gateway-reasoning-effort", facts->reasoning_effort);
+	headers_add(headers, "X-Cache-Guard", facts->cache_guard);
+	if (facts->cache_id)
+		headers_add_cache(headers, facts);
 	for (size_t i = 0; i < facts->passed_count; i++)
 		headers_add(headers, facts->passed[i].name, facts->passed[i].value);
 }
@@ -108,7 +125,7 @@ deliver_stream_end(struct http_call *call, const struct deliver_facts *facts)
 	if (!isnan(facts->score))
 		buf_add_format(&out, " score=%.6f", facts->score);
 	if (facts->model)
-		buf_add_format(&out, " model=%s", facts->model->label);
+		buf_add_format(&out, " model=%s", facts->model);
 	buf_add_format(&out, " duration_ms=%llu\n\n",
 	               (unsigned long long)(facts->duration_us / 1000));
 	sse_write_data(&out, bytes_of("[DONE]"));

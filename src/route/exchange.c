@@ -33,6 +33,7 @@ exchange_destroy(void *p)
 {
 	struct exchange *x = p;
 
+	recall_fini(&x->recall);
 	if (x->cascading) {
 		cascade_fini(&x->cascade);
 		relay_fini(&x->relay);
@@ -78,6 +79,8 @@ exchange_finish(struct exchange *x, const char *end, int status, const char *err
 
 	if (x->idle_since_us)
 		x->own_us += now_us - x->idle_since_us;
+	exchange_share_end(x);
+	exchange_recall_end(x);
 	for (enum cascade_leg role = 0; role < CASCADE_LEGS; role++)
 		exchange_drop_leg(x, role, "cancelled");
 	if (!x->cost_unknown && x->attempts_made > 0)
@@ -109,7 +112,7 @@ exchange_act(struct exchange *x, const struct cascade_action *action, struct cas
 	case CASCADE_ANSWER_DRAFT: exchange_answer_draft(x); break;
 	case CASCADE_RELAY: exchange_relay(x); break;
 	case CASCADE_ANSWER_HEAVY: exchange_answer_heavy(x); break;
-	case CASCADE_ANSWER_CACHED: break;
+	case CASCADE_ANSWER_CACHED: exchange_answer_cached(x); break;
 	case CASCADE_EXPIRE:
 		x->expired = true;
 		exchange_fail_heavy(x);
@@ -139,7 +142,7 @@ exchange_step(struct exchange *x, struct cascade_event event)
 static void
 on_client_gone(void *arg)
 {
-	struct exchange *x = exchange_cast(arg);
+	struct exchange *x = exchange_share_left(exchange_cast(arg));
 
 	exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_CLIENT_GONE});
 	metric_add(x->service->shard, METRIC_CLIENT_GONE, NULL, NULL, 1);
@@ -151,11 +154,14 @@ static void
 on_client_drained(void *arg)
 {
 	struct exchange *x = exchange_cast(arg);
-	struct leg *paused = x->paused;
 
-	x->paused = NULL;
-	if (paused)
-		leg_resume(paused);
+	exchange_pace(x->recall.flight ? x->recall.flight->leader : x);
+}
+
+void
+exchange_watch(struct exchange *x)
+{
+	http_call_watch(x->client.call, on_client_gone, on_client_drained, x);
 }
 
 static void
@@ -192,7 +198,8 @@ exchange_read(struct exchange *x, struct api_error *error)
 		return false;
 	}
 	return chat_request_read(&x->client.request, http_call_body(x->client.call), error) &&
-	       resolve_model(x->plan->config, &x->client.request, &x->route, &x->pinned, error);
+	       resolve_model(x->plan->config, &x->client.request, &x->route, &x->pinned, error) &&
+	       exchange_recall_init(x, error);
 }
 
 /* May this request speculate? Each brings its route's share, each that does takes one. */
@@ -237,16 +244,14 @@ exchange_options(struct exchange *x)
 	};
 }
 
+/* What asking models takes. */
 static bool
 exchange_prepare(struct exchange *x, struct api_error *error)
 {
-	struct cascade_options options = exchange_options(x);
 	uint32_t timeout_ms = x->plan->config->server.request_timeout_ms;
 
-	cascade_init(&x->cascade, &options);
 	relay_init(&x->relay, &x->client.request);
-	x->cascading = true;
-	if (x->route && !draft_init(&x->draft, &x->client.request, options.live)) {
+	if (x->route && !draft_init(&x->draft, &x->client.request, x->cascade.options.live)) {
 		api_error_set(error, 500, NULL, NULL, "Out of memory.");
 		return false;
 	}
@@ -257,6 +262,35 @@ exchange_prepare(struct exchange *x, struct api_error *error)
 	}
 	exchange_init_attempts(x);
 	return true;
+}
+
+void
+exchange_ask(struct exchange *x)
+{
+	exchange_recall_words(x);
+	exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_BEGIN});
+	if (!cascade_is_final(&x->cascade))
+		exchange_recall_meaning(x);
+}
+
+/* From the cache, with an identical request under way, or by asking. */
+static void
+exchange_answer(struct exchange *x)
+{
+	struct cascade_options options = exchange_options(x);
+	struct api_error error = {0};
+
+	cascade_init(&x->cascade, &options);
+	x->cascading = true;
+	if (exchange_recall_exact(x))
+		return;
+	if (!exchange_prepare(x, &error)) {
+		exchange_fail(x, &error);
+	} else if (!exchange_follow(x)) {
+		if (x->recall.keeps)
+			exchange_lead(x);
+		exchange_ask(x);
+	}
 }
 
 void
@@ -276,9 +310,9 @@ exchange_begin(struct service *service, struct http_call *call)
 	x->leg_us[CASCADE_DRAFT] = x->leg_us[CASCADE_HEAVY] = -1;
 	request_id_choose(http_call_header(call, "X-Request-ID"), x->client.id);
 	metric_add(service->shard, METRIC_IN_FLIGHT, NULL, NULL, 1);
-	http_call_watch(call, on_client_gone, on_client_drained, x);
-	if (exchange_admit(x, &error) && exchange_read(x, &error) && exchange_prepare(x, &error))
-		exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_BEGIN});
+	exchange_watch(x);
+	if (exchange_admit(x, &error) && exchange_read(x, &error))
+		exchange_answer(x);
 	else
 		exchange_fail(x, &error);
 }

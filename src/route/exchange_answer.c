@@ -1,10 +1,18 @@
 /* What an exchange sends to its client. */
 #include <stdio.h>
 
+#include "base/clock.h"
+#include "base/random.h"
 #include "route/exchange_private.h"
 #include "route/failure.h"
 
-enum { ANSWER_PENDING_HIGH_BYTES = 256 * 1024 }; /* waiting for the client: upstream is paused */
+#define ANSWER_ID_PREFIX "chatcmpl-"
+
+enum {
+	ANSWER_PENDING_HIGH_BYTES = 256 * 1024, /* waiting for the client: upstream is paused */
+	ANSWER_ID_DIGITS = 24,                  /* of an answer from the cache */
+	ANSWER_ID_SIZE = sizeof(ANSWER_ID_PREFIX) + ANSWER_ID_DIGITS,
+};
 
 /* ---------------------------------------------------------------- streams */
 
@@ -19,7 +27,7 @@ on_keepalive_timer(void *arg)
 
 	/* What waits for a slow client is no silence of ours. */
 	if (silent_us >= interval_us && http_reply_pending(x->client.call) == 0)
-		exchange_send(x, bytes_of(": keepalive\n\n"));
+		exchange_write(x, bytes_of(": keepalive\n\n"));
 	silent_us = silent_us < interval_us ? silent_us : 0;
 	timer_arm_ms(x->keepalive, (interval_us - silent_us + 999) / 1000);
 }
@@ -49,6 +57,14 @@ keep_alive(struct exchange *x)
 	timer_arm_ms(x->keepalive, interval_ms);
 }
 
+void
+exchange_open_stream(struct exchange *x)
+{
+	if (!x->client.streaming)
+		begin_stream(x);
+	keep_alive(x);
+}
+
 /* The leg whose answer flows to the client. */
 static struct leg *
 flowing_leg(const struct exchange *x)
@@ -56,21 +72,74 @@ flowing_leg(const struct exchange *x)
 	return x->legs[x->cascade.state == CASCADE_FLOWING ? CASCADE_DRAFT : CASCADE_HEAVY];
 }
 
-void
-exchange_send(struct exchange *x, struct bytes piece)
+static bool
+client_lags(const struct exchange *x)
 {
-	struct leg *leg = flowing_leg(x);
+	return x->client.streaming &&
+	       http_reply_pending(x->client.call) > ANSWER_PENDING_HIGH_BYTES;
+}
 
-	if (piece.n == 0)
-		return;
+/* Does anybody lag who is worth waiting for? As long as all of the answer may be kept, what waits for a client is no more
+ * than that, so those who fly together do not wait for each other. */
+static bool
+must_wait(const struct exchange *x)
+{
+	struct exchange *follower;
+
+	if (!exchange_leads(x) || TAILQ_EMPTY(&x->recall.flight->followers))
+		return client_lags(x);
+	if (x->recall.said_all)
+		return false;
+	TAILQ_FOREACH(follower, &x->recall.flight->followers, followers)
+	{
+		if (client_lags(follower))
+			return true;
+	}
+	return client_lags(x);
+}
+
+void
+exchange_pace(struct exchange *x)
+{
+	struct leg *leg = flowing_leg(x), *paused = x->paused;
+	bool wait = must_wait(x);
+
+	if (wait && !paused && leg) {
+		x->paused = leg;
+		leg_pause(leg);
+	} else if (!wait && paused) {
+		x->paused = NULL;
+		leg_resume(paused);
+	}
+}
+
+void
+exchange_write(struct exchange *x, struct bytes piece)
+{
 	x->client.sent_bytes += piece.n;
 	if (x->keepalive)
 		x->client.sent_us = exchange_now_us(x);
 	http_reply_write(x->client.call, piece);
-	if (!x->paused && leg && http_reply_pending(x->client.call) > ANSWER_PENDING_HIGH_BYTES) {
-		x->paused = leg;
-		leg_pause(leg);
-	}
+}
+
+void
+exchange_send(struct exchange *x, struct bytes piece)
+{
+	if (piece.n == 0)
+		return;
+	exchange_write(x, piece);
+	exchange_share_piece(x, piece);
+	exchange_pace(x);
+}
+
+/* The answer is complete: the cache and those who follow get it. body.n == 0: it was delivered as a stream. */
+static void
+pass_on(struct exchange *x, struct bytes body)
+{
+	struct cache_entry *entry = exchange_keep(x, body);
+
+	exchange_share_done(x, entry);
+	cache_entry_unref(entry);
 }
 
 static void
@@ -78,6 +147,7 @@ end_stream(struct exchange *x)
 {
 	struct deliver_facts facts = exchange_facts(x);
 
+	pass_on(x, (struct bytes){"", 0});
 	deliver_stream_end(exchange_finish(x, "done", 200, NULL), &facts);
 }
 
@@ -96,6 +166,7 @@ end_json(struct exchange *x, struct bytes body)
 
 	x->client.first_byte_us = exchange_now_us(x);
 	x->client.sent_bytes = body.n;
+	pass_on(x, body);
 	/* The body may belong to a leg, which rests until this callback has returned. */
 	exchange_finish(x, "done", 200, NULL);
 	facts.cost_usd = known_cost(x);
@@ -115,8 +186,7 @@ exchange_flow(struct exchange *x)
 {
 	x->used[CASCADE_DRAFT] = true;
 	x->answered = leg_model(x->legs[CASCADE_DRAFT]);
-	begin_stream(x);
-	keep_alive(x);
+	exchange_open_stream(x);
 	exchange_release_draft(x);
 }
 
@@ -161,9 +231,7 @@ exchange_relay(struct exchange *x)
 {
 	x->used[CASCADE_HEAVY] = true;
 	x->answered = leg_model(x->legs[CASCADE_HEAVY]);
-	if (!x->client.streaming)
-		begin_stream(x);
-	keep_alive(x);
+	exchange_open_stream(x);
 	exchange_send(x, relay_waiting(&x->relay));
 	relay_sent(&x->relay);
 }
@@ -184,6 +252,49 @@ exchange_answer_heavy(struct exchange *x)
 	end_json(x, leg_reply(leg));
 }
 
+/* ---------------------------------------------------------------- the cache */
+
+static bool
+write_cached(const struct exchange *x, struct buf *out)
+{
+	struct bytes record = x->recall.hit->document;
+	uint64_t created_s = clock_wall_ms() / 1000;
+	char id[ANSWER_ID_SIZE] = ANSWER_ID_PREFIX;
+
+	random_hex(id + strlen(ANSWER_ID_PREFIX), ANSWER_ID_DIGITS);
+	if (x->client.request.stream)
+		return chat_record_write_events(record, id, created_s,
+		                                x->client.request.include_usage, out);
+	chat_record_write(record, id, created_s, out);
+	return !out->failed;
+}
+
+void
+exchange_answer_cached(struct exchange *x)
+{
+	struct api_error error;
+	struct buf out;
+
+	/* A shared stream: all of it has been sent. */
+	if (x->client.streaming) {
+		end_stream(x);
+		return;
+	}
+	exchange_share_done(x, x->recall.hit);
+	buf_init(&out, 0);
+	if (!write_cached(x, &out)) {
+		api_error_set(&error, 500, NULL, NULL, "Out of memory.");
+		exchange_fail(x, &error);
+	} else if (x->client.request.stream) {
+		begin_stream(x);
+		exchange_write(x, buf_bytes(&out));
+		end_stream(x);
+	} else {
+		end_json(x, buf_bytes(&out));
+	}
+	buf_fini(&out);
+}
+
 /* ---------------------------------------------------------------- failures */
 
 /* With a body: that is sent instead of the error's own. */
@@ -193,6 +304,7 @@ fail_with(struct exchange *x, const struct api_error *error, struct bytes body)
 	struct deliver_facts facts;
 	struct http_call *call;
 
+	exchange_share_failed(x, error, body);
 	x->client.first_byte_us = exchange_now_us(x);
 	facts = exchange_facts(x);
 	x->client.sent_bytes = body.n;
@@ -252,6 +364,10 @@ exchange_fail_heavy(struct exchange *x)
 	struct api_error error;
 	struct buf body;
 
+	if (x->shared_error) {
+		fail_with(x, x->shared_error, x->shared_body);
+		return;
+	}
 	buf_init(&body, 0);
 	if (x->expired) {
 		api_error_set(
@@ -281,9 +397,13 @@ exchange_truncate(struct exchange *x, enum cascade_leg role)
 	const char *why = leg ? leg_failure(leg)->detail : x->detail;
 	struct api_error error;
 
-	api_error_set(
-	        &error, 502, NULL, "upstream_truncated",
-	        "The model server's answer broke off: %s. What was delivered is not complete.",
-	        why[0] ? why : "out of memory");
+	if (x->shared_error)
+		error = *x->shared_error;
+	else
+		api_error_set(&error, 502, NULL, "upstream_truncated",
+		              "The model server's answer broke off: %s. What was delivered is not "
+		              "complete.",
+		              why[0] ? why : "out of memory");
+	exchange_share_cut(x, &error);
 	deliver_stream_cut(exchange_finish(x, "upstream_truncated", 200, error.type), &error);
 }

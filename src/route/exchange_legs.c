@@ -108,6 +108,7 @@ start_attempt(struct exchange *x, enum cascade_leg role, struct attempt *attempt
 	enum breaker_state old, state;
 
 	x->attempts_made++;
+	buf_reset(&x->recall.usage[role]);
 	x->asked[role] = model;
 	x->panic |= attempt->panic;
 	x->cost_unknown |= !model->price.known;
@@ -324,6 +325,7 @@ on_leg_frame(void *arg, struct leg *leg, const struct chat_frame *frame)
 {
 	struct exchange *x = exchange_cast(arg);
 
+	exchange_note_usage(x, leg_role(leg), frame);
 	if (leg_role(leg) == CASCADE_DRAFT)
 		on_draft_frame(x, leg, frame);
 	else

@@ -1,6 +1,7 @@
 /* What an exchange leaves behind: one access line, and its metrics. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "model/price.h"
@@ -25,6 +26,26 @@ exchange_reason(const struct exchange *x)
 	return x->cascade.reason;
 }
 
+static const char *
+guard_of(const struct exchange *x)
+{
+	return x->recall.guard != GUARD_NONE ? guard_name(x->recall.guard) : NULL;
+}
+
+/* Of an answer that was kept; what is shared with a request under way is nobody's entry yet. */
+static void
+facts_of_hit(const struct exchange *x, struct deliver_facts *facts)
+{
+	const struct recall *recall = &x->recall;
+	uint64_t now_ms = clock_wall_ms(), stored_ms = recall->hit->stored_ms;
+
+	facts->provider = recall->provider;
+	facts->model = recall->model;
+	facts->cache_id = recall->hit->id;
+	facts->cache_similarity = recall->similarity;
+	facts->cache_age_s = now_ms > stored_ms ? (int64_t)((now_ms - stored_ms) / 1000) : 0;
+}
+
 struct deliver_facts
 exchange_facts(const struct exchange *x)
 {
@@ -34,13 +55,22 @@ exchange_facts(const struct exchange *x)
 	        .decision = judged ? cascade_decision_name(x->cascade.decision) : NULL,
 	        .reason = judged ? exchange_reason(x) : NULL,
 	        .score = judged ? cascade_score(&x->cascade) : (double)NAN,
-	        .model = x->answered,
 	        .attempts = x->attempts_made,
 	        .reasoning_effort = x->client.request.reasoning_effort[0]
 	                                    ? x->client.request.reasoning_effort
 	                                    : NULL,
 	        .duration_us = worker_now_us(x->service->worker) - x->client.started_us,
+	        .cache_guard = guard_of(x),
+	        .cache_similarity = (double)NAN,
+	        .cache_age_s = -1,
 	};
+
+	if (x->answered) {
+		facts.provider = x->answered->provider->label;
+		facts.model = x->answered->label;
+	} else if (x->recall.hit) {
+		facts_of_hit(x, &facts);
+	}
 
 	if (x->legs[CASCADE_HEAVY])
 		facts.passed = leg_passed_headers(x->legs[CASCADE_HEAVY], &facts.passed_count);
@@ -100,7 +130,8 @@ exchange_log(const struct exchange *x, const char *end, int status, const char *
              uint64_t now_us)
 {
 	struct deliver_facts facts = exchange_facts(x);
-	bool answer = x->answered && status == 200;
+	bool cached = x->cascade.decision == DECISION_CACHE_HIT;
+	bool answer = x->answered && status == 200 && !cached;
 	struct access_record record = {
 	        .time_ms = clock_wall_ms(),
 	        .id = x->client.id,
@@ -114,7 +145,9 @@ exchange_log(const struct exchange *x, const char *end, int status, const char *
 	        .score = facts.score,
 	        .drafter = model_name(x->asked[CASCADE_DRAFT]),
 	        .heavyweight = model_name(x->asked[CASCADE_HEAVY]),
-	        .model = model_name(x->answered),
+	        .model = facts.model,
+	        .cache = x->recall.result,
+	        .cache_guard = facts.cache_guard,
 	        .end = end,
 	        .error = error,
 	        .detail = x->detail[0] ? x->detail : NULL,
@@ -148,12 +181,13 @@ static void
 exchange_measure(const struct exchange *x, int status, const char *error, uint64_t now_us)
 {
 	struct metrics_shard *shard = x->service->shard;
-	const char *decision = exchange_facts(x).decision;
+	struct deliver_facts facts = exchange_facts(x);
+	const char *decision = facts.decision;
 	const char *label = decision ? decision : "none";
 	char code[12];
 
 	snprintf(code, sizeof(code), "%d", status);
-	metric_add(shard, METRIC_REQUESTS, x->answered ? x->answered->label : "none", code, 1);
+	metric_add(shard, METRIC_REQUESTS, facts.model ? facts.model : "none", code, 1);
 	if (decision)
 		metric_add(shard, METRIC_DECISIONS, decision, NULL, 1);
 	if (error)
@@ -165,6 +199,13 @@ exchange_measure(const struct exchange *x, int status, const char *error, uint64
 		               (double)(x->client.first_byte_us - x->client.started_us) / 1e6);
 	metric_observe(shard, METRIC_OVERHEAD, NULL, NULL, (double)x->own_us / 1e6);
 	metric_add(shard, METRIC_IN_FLIGHT, NULL, NULL, -1);
+	if (x->recall.result) {
+		metric_add(shard, METRIC_CACHE_RESULTS, x->recall.result, NULL, 1);
+		metric_add(shard,
+		           strcmp(x->recall.result, "miss") == 0 ? METRIC_CACHE_MISSES
+		                                                 : METRIC_CACHE_HITS,
+		           NULL, NULL, 1);
+	}
 }
 
 void

@@ -40,6 +40,8 @@ plan_free(struct plan *plan)
 	for (size_t i = 0; i < config->provider_count; i++) {
 		if (plan->chat[i])
 			http_target_free(plan->chat[i]);
+		if (plan->embeddings[i])
+			http_target_free(plan->embeddings[i]);
 		load_unref(plan->loads[i]);
 	}
 	for (size_t i = 0; i < config->model_count; i++)
@@ -47,8 +49,10 @@ plan_free(struct plan *plan)
 	for (size_t i = 0; i < config->route_count; i++) {
 		free(plan->routes[i].drafters);
 		free(plan->routes[i].heavyweights);
+		buf_fini(&plan->routes[i].identity);
 	}
 	free(plan->chat);
+	free(plan->embeddings);
 	free(plan->loads);
 	free(plan->models);
 	free(plan->routes);
@@ -100,6 +104,31 @@ plan_candidates(const struct plan *plan, const struct config_model *const *model
 }
 
 static void
+identity_add(struct buf *identity, const struct config_model *const *models, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		buf_add_json_string(identity, bytes_of(models[i]->provider->base_url));
+		buf_add_json_string(identity, bytes_of(models[i]->upstream_name));
+	}
+	buf_add(identity, "\n", 1);
+}
+
+/* Its name, its models and what compares its questions: what was answered before one of them changed is
+ * another route's answer. */
+static void
+identity_write(const struct config_route *route, struct buf *identity)
+{
+	const struct config_cache *cache = &route->cache;
+
+	buf_add_json_string(identity, bytes_of(route->name));
+	identity_add(identity, route->drafters, route->drafter_count);
+	identity_add(identity, route->heavyweights, route->heavyweight_count);
+	identity_add(identity, &cache->embedding_model, cache->embedding_model ? 1 : 0);
+	buf_add_u64(identity, cache->embedding_dimensions);
+	buf_add_u64(identity, cache->embedder);
+}
+
+static void
 plan_fill(struct plan *plan, const struct plan *previous)
 {
 	const struct config *config = plan->config;
@@ -122,6 +151,7 @@ plan_fill(struct plan *plan, const struct plan *previous)
 		        plan_candidates(plan, route->drafters, route->drafter_count);
 		plan->routes[i].heavyweights =
 		        plan_candidates(plan, route->heavyweights, route->heavyweight_count);
+		identity_write(route, &plan->routes[i].identity);
 	}
 }
 
@@ -134,12 +164,14 @@ plan_new(struct config *config, const struct plan *previous, char *error, size_t
 	plan->created_s = clock_wall_ms() / 1000;
 	plan->references = 1;
 	plan->chat = mem_array(config->provider_count, sizeof(struct http_target *));
+	plan->embeddings = mem_array(config->provider_count, sizeof(struct http_target *));
 	plan->loads = mem_array(config->provider_count, sizeof(struct load *));
 	plan->models = mem_array(config->model_count, sizeof(*plan->models));
 	plan->routes = mem_array(config->route_count, sizeof(*plan->routes));
 	for (size_t i = 0; i < config->provider_count; i++) {
 		plan->chat[i] = target_new(&config->providers[i], "/chat/completions", error, size);
-		if (!plan->chat[i]) {
+		plan->embeddings[i] = target_new(&config->providers[i], "/embeddings", error, size);
+		if (!plan->chat[i] || !plan->embeddings[i]) {
 			plan_free(plan);
 			return NULL;
 		}
@@ -192,6 +224,12 @@ const struct http_target *
 plan_chat_target(const struct plan *plan, const struct config_model *model)
 {
 	return plan->chat[model->provider - plan->config->providers];
+}
+
+const struct http_target *
+plan_embeddings_target(const struct plan *plan, const struct config_model *model)
+{
+	return plan->embeddings[model->provider - plan->config->providers];
 }
 
 const struct candidate *

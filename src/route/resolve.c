@@ -15,8 +15,7 @@ resolve_model(const struct config *config, const struct chat_request *request,
 		return true;
 	*pinned = config_model_find(config, name);
 	if (*pinned) {
-		if (!(*pinned)->capabilities_known ||
-		    (*pinned)->capabilities != MODEL_CAN_EMBEDDINGS)
+		if (config_model_chats(*pinned))
 			return true;
 		api_error_set(error, 422, "model", NULL,
 		              "The model `%s` makes embeddings; it cannot chat.", name);

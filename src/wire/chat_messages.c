@@ -95,6 +95,8 @@ read_part(struct reader *r)
 		return refuse_type(r, "type", "a string", type);
 	if (json_string_is(type, "image_url"))
 		r->messages->has_images = true;
+	if (!json_string_is(type, "text") && !json_string_is(type, "refusal"))
+		r->messages->has_media = true;
 	return true;
 }
 

@@ -94,6 +94,12 @@ read_decimal(struct reader *r, const struct rule *rule, struct json_value value)
 }
 
 static bool
+read_temperature(struct reader *r, const struct rule *rule, struct json_value value)
+{
+	return read_decimal(r, rule, value) && json_to_double(value, &r->request->temperature);
+}
+
+static bool
 read_seed(struct reader *r, const struct rule *rule, struct json_value value)
 {
 	return param_check_any_integer(r->error, rule->name, value);
@@ -209,6 +215,7 @@ read_messages(struct reader *r, struct json_slot *slot)
 		return false;
 	r->request->message_count = messages.count;
 	r->request->has_images = messages.has_images;
+	r->request->has_media = messages.has_media;
 	return true;
 }
 
@@ -224,7 +231,7 @@ static const struct rule rules[] = {
         {"project_id", read_project_id, 0, 0, CHAT_PROJECT_ID},
         {"fallbacks", read_fallbacks, 0, 0, CHAT_FALLBACKS},
         {"reasoning_effort", read_reasoning_effort, 0, 0, CHAT_REASONING_EFFORT},
-        {"temperature", read_decimal, 0, 2, CHAT_MEMBER_COUNT},
+        {"temperature", read_temperature, 0, 2, CHAT_MEMBER_COUNT},
         {"top_p", read_decimal, 0, 1, CHAT_MEMBER_COUNT},
         {"presence_penalty", read_decimal, -2, 2, CHAT_MEMBER_COUNT},
         {"frequency_penalty", read_decimal, -2, 2, CHAT_MEMBER_COUNT},
@@ -323,7 +330,7 @@ chat_request_read(struct chat_request *request, struct bytes body, struct api_er
 	struct reader r = {.request = request, .error = error};
 	bool is_object, fine = true;
 
-	*request = (struct chat_request){.body = body, .n = 1};
+	*request = (struct chat_request){.body = body, .n = 1, .temperature = 1};
 	error->status = 0;
 	json_scan_init(&r.scan, body);
 	is_object = json_walk_enter(&r.walk, &r.scan, &request->object);

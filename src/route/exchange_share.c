@@ -1,0 +1,291 @@
+/*
+ * Identical requests under way: the leader asks, its followers get what it gets, as it comes. Fails the leader, one of
+ * those who have nothing yet asks in its place, once. Leaves the leader's client, a follower's client takes its place,
+ * and the models go on without noticing; or, where none is in the same state, one of them asks anew.
+ */
+#include "route/exchange_private.h"
+#include "wire/chat_event.h"
+#include "wire/sse_reader.h"
+
+void
+exchange_lead(struct exchange *x)
+{
+	x->recall.flight = flight_new(&x->service->flights, &x->recall.key.exact,
+	                              recall_form(&x->client.request), x);
+}
+
+static void
+join(struct exchange *x, struct flight *flight)
+{
+	x->recall.flight = flight;
+	TAILQ_INSERT_TAIL(&flight->followers, x, followers);
+}
+
+static void
+leave(struct exchange *x)
+{
+	TAILQ_REMOVE(&x->recall.flight->followers, x, followers);
+	x->recall.flight = NULL;
+}
+
+/* ---------------------------------------------------------------- events as they come */
+
+/* What a leader with usage is sent, but for its follower's eyes. */
+static void
+write_without_usage(struct exchange *follower, struct bytes piece)
+{
+	struct chat_frame_view view = chat_event_view(&follower->client.request);
+	struct sse_reader reader;
+	struct sse_event event;
+	struct chat_frame frame;
+	struct buf out;
+
+	buf_init(&out, 0);
+	sse_reader_init(&reader, piece.n + 1);
+	chat_frame_init(&frame);
+	sse_reader_feed(&reader, piece);
+	while (sse_reader_next(&reader, &event)) {
+		if (chat_frame_read(&frame, event.data) && !chat_frame_is_usage(&frame))
+			chat_event_write(&frame, &view, &out);
+	}
+	if (out.n > 0)
+		exchange_write(follower, buf_bytes(&out));
+	chat_frame_fini(&frame);
+	sse_reader_fini(&reader);
+	buf_fini(&out);
+}
+
+static void
+give(struct exchange *follower, const struct exchange *leader, struct bytes piece)
+{
+	if (!follower->client.streaming) {
+		follower->answered = leader->answered;
+		follower->recall.result = "shared";
+		exchange_step(follower, (struct cascade_event){.kind = CASCADE_EVENT_SHARED});
+		exchange_open_stream(follower);
+	}
+	if (leader->client.request.include_usage && !follower->client.request.include_usage)
+		write_without_usage(follower, piece);
+	else
+		exchange_write(follower, piece);
+}
+
+bool
+exchange_follow(struct exchange *x)
+{
+	struct flight *flight = NULL;
+
+	if (x->recall.keeps && x->recall.looks_up)
+		flight = flight_find(&x->service->flights, &x->recall.key.exact,
+		                     recall_form(&x->client.request));
+	if (!flight)
+		return false;
+	join(x, flight);
+	exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_FOLLOW});
+	if (x->client.request.stream && flight->leader->recall.said.n > 0)
+		give(x, flight->leader, buf_bytes(&flight->leader->recall.said));
+	return true;
+}
+
+/* ---------------------------------------------------------------- without the leader */
+
+/* Those who have nothing yet go on by themselves: one of them asks, in a form that all the others can follow. */
+static void
+part(struct exchange *x)
+{
+	struct flight *old = x->recall.flight;
+	struct exchange *first = NULL, *follower, *next;
+
+	flight_close(old);
+	TAILQ_FOREACH(follower, &old->followers, followers)
+	{
+		enum flight_form form = recall_form(&follower->client.request);
+
+		if (follower->cascade.delivered)
+			continue;
+		if (!first ||
+		    (recall_form(&first->client.request) == FLIGHT_STREAM && form != FLIGHT_STREAM))
+			first = follower;
+	}
+	if (!first)
+		return;
+	leave(first);
+	exchange_lead(first);
+	first->recall.flight->passed_on = true;
+	for (follower = TAILQ_FIRST(&old->followers); follower; follower = next) {
+		next = TAILQ_NEXT(follower, followers);
+		if (!follower->cascade.delivered) {
+			leave(follower);
+			join(follower, first->recall.flight);
+		}
+	}
+	exchange_ask(first);
+}
+
+static void
+fail_followers(struct exchange *x, bool delivered, const struct api_error *error, struct bytes body)
+{
+	struct exchange *follower, *next;
+
+	for (follower = TAILQ_FIRST(&x->recall.flight->followers); follower; follower = next) {
+		next = TAILQ_NEXT(follower, followers);
+		if (follower->cascade.delivered != delivered)
+			continue;
+		leave(follower);
+		follower->shared_error = error;
+		follower->shared_body = body;
+		exchange_step(follower,
+		              (struct cascade_event){.kind = CASCADE_EVENT_SHARED_FAILED});
+	}
+}
+
+/* Could another attempt end better? */
+static bool
+may_pass(const struct exchange *x, const struct api_error *error)
+{
+	return !x->recall.flight->passed_on && (error->status >= 500 || error->status == 429);
+}
+
+void
+exchange_share_failed(struct exchange *x, const struct api_error *error, struct bytes body)
+{
+	if (!exchange_leads(x))
+		return;
+	flight_close(x->recall.flight);
+	if (may_pass(x, error))
+		part(x);
+	else
+		fail_followers(x, false, error, body);
+}
+
+void
+exchange_share_cut(struct exchange *x, const struct api_error *error)
+{
+	if (!exchange_leads(x))
+		return;
+	flight_close(x->recall.flight);
+	fail_followers(x, true, error, (struct bytes){NULL, 0});
+	exchange_share_failed(x, error, (struct bytes){NULL, 0});
+}
+
+/* ---------------------------------------------------------------- what was said */
+
+/* Who joins later could not have it all, nor could who wants it in one piece. */
+static void
+said_too_much(struct exchange *x)
+{
+	x->recall.said_all = false;
+	buf_fini(&x->recall.said);
+	if (exchange_leads(x))
+		part(x);
+}
+
+void
+exchange_share_piece(struct exchange *x, struct bytes piece)
+{
+	struct recall *recall = &x->recall;
+	struct exchange *follower;
+
+	if (!recall->keeps)
+		return;
+	if (recall->said_all)
+		buf_add_bytes(&recall->said, piece);
+	if (exchange_leads(x)) {
+		TAILQ_FOREACH(follower, &recall->flight->followers, followers)
+		{
+			if (follower->client.request.stream)
+				give(follower, x, piece);
+		}
+	}
+	if (recall->said_all && recall->said.failed)
+		said_too_much(x);
+}
+
+void
+exchange_share_done(struct exchange *x, struct cache_entry *entry)
+{
+	struct exchange *follower;
+
+	if (!exchange_leads(x))
+		return;
+	flight_close(x->recall.flight);
+	if (!entry)
+		part(x);
+	while ((follower = TAILQ_FIRST(&x->recall.flight->followers))) {
+		leave(follower);
+		follower->answered = x->answered;
+		follower->recall.result = "shared";
+		if (!follower->client.streaming)
+			follower->recall.hit = cache_entry_ref(entry);
+		exchange_step(follower, (struct cascade_event){.kind = CASCADE_EVENT_CACHED,
+		                                               .reason = "shared"});
+	}
+}
+
+/* ---------------------------------------------------------------- leaving */
+
+/* A follower whose client could take the leader's place: it wants the answer in the same form, and has as much of it. */
+static struct exchange *
+find_heir(const struct exchange *x)
+{
+	struct exchange *follower;
+
+	TAILQ_FOREACH(follower, &x->recall.flight->followers, followers)
+	{
+		if (follower->client.request.stream == x->client.request.stream &&
+		    follower->client.streaming == x->client.streaming)
+			return follower;
+	}
+	return NULL;
+}
+
+static void
+swap_clients(struct exchange *x, struct exchange *heir)
+{
+	struct exchange_client gone = x->client;
+	uint64_t now_ms = exchange_now_us(x) / 1000;
+
+	x->client = heir->client;
+	heir->client = gone;
+	x->recall.flight->form = recall_form(&x->client.request);
+	x->recall.result = heir->recall.result = "miss";
+	x->attempts[CASCADE_HEAVY].deadline_ms = x->client.deadline_ms;
+	if (x->deadline && x->client.deadline_ms)
+		timer_arm_ms(x->deadline,
+		             x->client.deadline_ms > now_ms ? x->client.deadline_ms - now_ms : 0);
+	exchange_watch(x);
+}
+
+struct exchange *
+exchange_share_left(struct exchange *x)
+{
+	struct exchange *heir;
+
+	if (!exchange_leads(x))
+		return x;
+	heir = find_heir(x);
+	if (!heir) {
+		part(x);
+		return x;
+	}
+	leave(heir);
+	swap_clients(x, heir);
+	exchange_pace(x);
+	return heir;
+}
+
+void
+exchange_share_end(struct exchange *x)
+{
+	struct flight *flight = x->recall.flight;
+
+	if (!flight)
+		return;
+	if (flight->leader == x) {
+		flight_free(flight);
+		x->recall.flight = NULL;
+	} else {
+		leave(x);
+		exchange_pace(flight->leader);
+	}
+}

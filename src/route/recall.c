@@ -1,0 +1,152 @@
+#include "route/recall.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <strings.h>
+
+enum {
+	RECALL_BODY_MAX_BYTES = 256 * 1024, /* to make a key of more would take too long */
+	RECALL_SAID_FACTOR = 16, /* bytes of events for each of the answer's that may be kept */
+	RECALL_USAGE_MAX_BYTES = 16 * 1024,
+};
+
+/* Does a Cache-Control header have that directive? */
+static bool
+has_directive(const char *header, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (const char *p = header; p && *p;) {
+		size_t m;
+
+		p += strspn(p, ", \t");
+		m = strcspn(p, ",= \t");
+		if (m == n && strncasecmp(p, name, n) == 0)
+			return true;
+		p += strcspn(p, ",");
+	}
+	return false;
+}
+
+/* A client may ask for more likeness than the operator does, not for less. */
+static bool
+read_threshold(struct recall *recall, const char *header, struct api_error *error)
+{
+	double asked;
+
+	recall->threshold = recall->config->similarity_threshold;
+	if (!header)
+		return true;
+	if (!bytes_to_double(bytes_of(header), &asked) || !(asked >= 0 && asked <= 1)) {
+		api_error_set(error, 400, NULL, "invalid_value",
+		              "The header X-Cache-Threshold must be a number from 0 to 1.");
+		return false;
+	}
+	recall->threshold = fmax(recall->threshold, asked);
+	return true;
+}
+
+struct sha256
+recall_caller(const char *authorization)
+{
+	return authorization ? sha256_of(bytes_of(authorization)) : (struct sha256){{0}};
+}
+
+static bool
+make_key(struct recall *recall, const struct chat_request *request, struct bytes identity)
+{
+	struct buf who;
+	bool good;
+
+	buf_init(&who, 0);
+	buf_add(&who, recall->caller.bytes, sizeof(recall->caller.bytes));
+	buf_add_bytes(&who, identity);
+	good = !who.failed && chat_key_make(&recall->key, request, buf_bytes(&who));
+	buf_fini(&who);
+	return good;
+}
+
+bool
+recall_init(struct recall *recall, const struct config_route *route,
+            const struct chat_request *request, struct bytes identity,
+            const struct recall_headers *headers, struct api_error *error)
+{
+	const struct config_cache *config = route ? &route->cache : NULL;
+
+	*recall = (struct recall){.guard = GUARD_NONE};
+	if (!config || !config->enabled || request->body.n > RECALL_BODY_MAX_BYTES ||
+	    request->n > 1 || request->wants_audio || request->has_media ||
+	    request->temperature > config->max_temperature)
+		return true;
+	recall->config = config;
+	recall->looks_up = !has_directive(headers->cache_control, "no-cache");
+	recall->keeps = !has_directive(headers->cache_control, "no-store");
+	if (!read_threshold(recall, headers->threshold, error)) {
+		recall->config = NULL;
+		return false;
+	}
+	recall->caller = recall_caller(headers->authorization);
+	if (!make_key(recall, request, identity)) {
+		recall->config = NULL;
+		api_error_set(error, 500, NULL, NULL, "Out of memory.");
+		return false;
+	}
+	buf_init(&recall->said, config->max_answer_bytes * RECALL_SAID_FACTOR);
+	recall->said_all = true;
+	for (enum cascade_leg leg = 0; leg < CASCADE_LEGS; leg++)
+		buf_init(&recall->usage[leg], RECALL_USAGE_MAX_BYTES);
+	return true;
+}
+
+void
+recall_fini(struct recall *recall)
+{
+	if (!recall->config)
+		return;
+	chat_key_fini(&recall->key);
+	cache_entry_unref(recall->hit);
+	free(recall->vector);
+	buf_fini(&recall->said);
+	for (enum cascade_leg leg = 0; leg < CASCADE_LEGS; leg++)
+		buf_fini(&recall->usage[leg]);
+}
+
+enum flight_form
+recall_form(const struct chat_request *request)
+{
+	if (!request->stream)
+		return FLIGHT_JSON;
+	return request->include_usage ? FLIGHT_STREAM_USAGE : FLIGHT_STREAM;
+}
+
+bool
+recall_compares(const struct recall *recall)
+{
+	return recall->config->embedder != EMBEDDER_NONE && recall->key.has_question &&
+	       !guard_is_short(buf_bytes(&recall->key.question));
+}
+
+const char *
+recall_refusal(const struct recall *recall, const struct recall_source *source,
+               const struct chat_record_facts *facts)
+{
+	const struct config_cache *config = recall->config;
+
+	if (source->both)
+		return "handoff";
+	if (source->draft && !source->sure)
+		return "unsure";
+	if (source->draft && !(source->margin >= config->min_margin))
+		return "margin";
+	if (facts->choices != 1)
+		return "choices";
+	if (facts->is_refusal)
+		return "refusal";
+	if (facts->has_calls || facts->end == CHAT_RECORD_CALLS)
+		return config->tool_calls && facts->has_calls && facts->end == CHAT_RECORD_CALLS
+		               ? NULL
+		               : "tool_calls";
+	if (facts->end != CHAT_RECORD_STOP)
+		return "unfinished";
+	return facts->has_text ? NULL : "empty";
+}
