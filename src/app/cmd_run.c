@@ -59,6 +59,7 @@ block_signals(sigset_t *set)
 	sigaddset(set, SIGNAL_DRAINED);
 	pthread_sigmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
 }
 
 /* Logs each line of a report. */

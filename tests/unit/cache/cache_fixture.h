@@ -93,7 +93,9 @@ entry_of(const struct recipe *recipe)
 	from.document = (struct bytes){document, n};
 	id_of(recipe->key, from.id);
 	entry = cache_entry_new(&from, false);
-	ck_assert_ptr_nonnull(entry);
+	/* No assertion: threads make entries, and Check's lock would order them. */
+	if (!entry)
+		die("no entry");
 	free(document);
 	return entry;
 }
