@@ -165,7 +165,7 @@ START_TEST(test_help_and_keys_go_to_standard_output)
 	ck_assert_ptr_nonnull(strstr(outcome.out, "\nserver.port (whole number 1 to 65535; "));
 	ck_assert_ptr_nonnull(
 	        strstr(outcome.out, "\nbreaker.open (duration 0.001 to 86400; default 30)\n"));
-	ck_assert_ptr_nonnull(strstr(outcome.out, "\n\tThis version does not cache yet.\n"));
+	ck_assert_ptr_nonnull(strstr(outcome.out, "\n\tThis version does not write traces yet.\n"));
 }
 END_TEST
 

@@ -1,7 +1,7 @@
 /*
  * A cache of a million entries: for how long is its lock held at a time? Counted is the processor's time of the
- * thread that holds it, so that other programs do not count. Of each kind of operation the two longest, or one in
- * ten thousand, are left out: what the kernel does in a thread's name counts as the thread's. The longest is told.
+ * thread that holds it, so that other programs count only by the memory and caches that they use up. Of each kind of operation
+ * one in a hundred is left out, two at least: what the kernel does in a thread's name counts as the thread's. The longest is told.
  *
  * Not under a sanitizer, which multiplies all times.
  */
@@ -89,7 +89,7 @@ hold_us(uint64_t left_out)
 static void
 check_holds(const char *what)
 {
-	uint64_t left_out = holds.count / 10000 > 2 ? holds.count / 10000 : 2;
+	uint64_t left_out = holds.count / 100 > 2 ? holds.count / 100 : 2;
 
 	printf("%-36s %8llu holds: median <%u us, all but %llu <%u us, longest <%u us\n", what,
 	       (unsigned long long)holds.count, hold_us(holds.count / 2),
