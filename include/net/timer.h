@@ -13,4 +13,7 @@ void timer_free(struct timer *timer); /* NULL is allowed; safe inside on_timer *
 void timer_arm_ms(struct timer *timer, uint64_t ms);
 void timer_disarm(struct timer *timer);
 
+/* Has it fire once behind what else is due in this turn of the loop. */
+void timer_fire(struct timer *timer);
+
 #endif

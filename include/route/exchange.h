@@ -21,4 +21,7 @@
 /* Handles POST /v1/chat/completions. Takes over the call. */
 void exchange_begin(struct service *service, struct http_call *call);
 
+/* Sends what has come in this turn of the loop, to each client in one piece: the service's flush. */
+void exchange_flush_all(void *service);
+
 #endif

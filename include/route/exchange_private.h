@@ -67,6 +67,9 @@ struct exchange {
 	struct timer *retry;        /* owned; armed between attempts */
 	struct timer *deadline;     /* owned; armed until the answer begins */
 
+	bool ripe; /* in service->ripe: events wait for the end of this turn of the loop */
+	TAILQ_ENTRY(exchange) ripes;
+	uint64_t visible_tokens; /* of the draft, when it became ripe */
 	struct leg *paused;      /* borrowed: waits for the client */
 	bool held;               /* the heavyweight runs alongside, and has said enough for now */
 	struct timer *keepalive; /* owned; NULL unless a stream is open */
@@ -160,7 +163,10 @@ void exchange_write(struct exchange *x, struct bytes piece);
 void exchange_send(struct exchange *x, struct bytes piece);
 /* Pauses the leg whose answer flows while a client lags, and resumes it. */
 void exchange_pace(struct exchange *x);
-void exchange_release_draft(struct exchange *x);
+/* Something more may be sent. Frames often come many at a time, and one write of them all costs less. */
+void exchange_ripen(struct exchange *x);
+/* Sends it now. */
+void exchange_flush(struct exchange *x);
 void exchange_answer_draft(struct exchange *x);
 void exchange_answer_heavy(struct exchange *x);
 void exchange_answer_cached(struct exchange *x);

@@ -11,6 +11,7 @@
 #include "cache/cache.h"
 #include "cache/searcher.h"
 #include "net/http_client.h"
+#include "net/timer.h"
 #include "net/worker.h"
 #include "observe/metrics.h"
 #include "route/flight.h"
@@ -27,6 +28,9 @@ struct service {
 	struct cache *cache;       /* all workers' */
 	struct searcher *searcher; /* likewise: for look-ups that take long */
 	struct flight_table flights;
+	TAILQ_HEAD(service_ripe, exchange)
+	ripe;                       /* exchanges with events to be sent at the end of this turn */
+	struct timer *flush;        /* owned by the gateway: sends them */
 	LIST_HEAD(, embed) embeds;  /* embeddings under way */
 	struct plan *plan;          /* owned: one reference; replaced by a reload */
 	LIST_HEAD(, leg) lingering; /* legs whose answer is complete, see leg_release */

@@ -14,6 +14,7 @@
 #include "net/http_client.h"
 #include "net/http_server.h"
 #include "route/embed.h"
+#include "route/exchange.h"
 #include "route/leg.h"
 #include "route/service.h"
 
@@ -126,12 +127,14 @@ station_open(struct gateway *gateway, struct station *station, unsigned index, c
 	service->cache = gateway->cache;
 	service->searcher = gateway->searcher;
 	service->speculation_credit = 1;
+	TAILQ_INIT(&service->ripe);
 	if (service->worker)
 		service->client = http_client_new(service->worker, &client);
 	if (!service->client) {
 		snprintf(error, size, "cannot make worker %u: %s", index, strerror(errno));
 		return false;
 	}
+	service->flush = timer_new(service->worker, exchange_flush_all, service);
 	if (index == 0) {
 		station->sweep = timer_new(service->worker, on_sweep, station);
 		timer_arm_ms(station->sweep, GATEWAY_SWEEP_MS);
@@ -373,6 +376,7 @@ station_close(struct station *station)
 		http_client_free(station->service.client);
 	plan_unref(station->service.plan);
 	timer_free(station->sweep);
+	timer_free(station->service.flush);
 	worker_free(station->service.worker);
 }
 

@@ -56,3 +56,9 @@ timer_disarm(struct timer *timer)
 {
 	evtimer_del(&timer->event);
 }
+
+void
+timer_fire(struct timer *timer)
+{
+	event_active(&timer->event, EV_TIMEOUT, 0);
+}

@@ -79,6 +79,9 @@ exchange_finish(struct exchange *x, const char *end, int status, const char *err
 
 	if (x->idle_since_us)
 		x->own_us += now_us - x->idle_since_us;
+	if (x->ripe)
+		TAILQ_REMOVE(&x->service->ripe, x, ripes);
+	x->ripe = false;
 	exchange_share_end(x);
 	exchange_recall_end(x);
 	for (enum cascade_leg role = 0; role < CASCADE_LEGS; role++)

@@ -175,10 +175,10 @@ end_json(struct exchange *x, struct bytes body)
 
 /* ---------------------------------------------------------------- the draft */
 
-void
-exchange_release_draft(struct exchange *x)
+static void
+release_draft(struct exchange *x, uint64_t visible_tokens)
 {
-	exchange_send(x, draft_release(&x->draft, cascade_visible_tokens(&x->cascade)));
+	exchange_send(x, draft_release(&x->draft, visible_tokens));
 }
 
 void
@@ -187,7 +187,7 @@ exchange_flow(struct exchange *x)
 	x->used[CASCADE_DRAFT] = true;
 	x->answered = leg_model(x->legs[CASCADE_DRAFT]);
 	exchange_open_stream(x);
-	exchange_release_draft(x);
+	release_draft(x, cascade_visible_tokens(&x->cascade));
 }
 
 static void
@@ -250,6 +250,46 @@ exchange_answer_heavy(struct exchange *x)
 	x->used[CASCADE_HEAVY] = true;
 	x->answered = leg_model(leg);
 	end_json(x, leg_reply(leg));
+}
+
+/* ---------------------------------------------------------------- the end of a turn */
+
+void
+exchange_ripen(struct exchange *x)
+{
+	struct service *service = x->service;
+
+	x->visible_tokens = cascade_visible_tokens(&x->cascade);
+	if (x->ripe)
+		return;
+	x->ripe = true;
+	if (TAILQ_EMPTY(&service->ripe))
+		timer_fire(service->flush);
+	TAILQ_INSERT_TAIL(&service->ripe, x, ripes);
+}
+
+void
+exchange_flush(struct exchange *x)
+{
+	if (!x->ripe)
+		return;
+	x->ripe = false;
+	TAILQ_REMOVE(&x->service->ripe, x, ripes);
+	if (x->used[CASCADE_HEAVY]) {
+		exchange_send(x, relay_waiting(&x->relay));
+		relay_sent(&x->relay);
+	} else {
+		release_draft(x, x->visible_tokens);
+	}
+}
+
+void
+exchange_flush_all(void *service)
+{
+	struct service_ripe *ripe = &((struct service *)service)->ripe;
+
+	while (!TAILQ_EMPTY(ripe))
+		exchange_flush(TAILQ_FIRST(ripe));
 }
 
 /* ---------------------------------------------------------------- the cache */
@@ -397,6 +437,7 @@ exchange_truncate(struct exchange *x, enum cascade_leg role)
 	const char *why = leg ? leg_failure(leg)->detail : x->detail;
 	struct api_error error;
 
+	exchange_flush(x);
 	if (x->shared_error)
 		error = *x->shared_error;
 	else

@@ -78,6 +78,7 @@ write_body(struct exchange *x, enum cascade_leg role, const struct config_model 
 	if (role == CASCADE_HEAVY) {
 		struct bytes delivered = {"", 0};
 
+		exchange_flush(x);
 		if (x->cascade.delivered) {
 			delivered = rewrite.partial = draft_delivered(&x->draft);
 			rewrite.partial_tokens = x->draft.tokens_released;
@@ -224,6 +225,7 @@ exchange_join(struct exchange *x, struct cascade_event *event)
 	uint64_t until_us;
 	bool held = x->held;
 
+	exchange_flush(x);
 	x->speculating = x->held = false;
 	/* Now it is waited for, and worth a retry. */
 	x->attempts[CASCADE_HEAVY].patient = true;
@@ -287,7 +289,7 @@ on_draft_frame(struct exchange *x, struct leg *leg, const struct chat_frame *fra
 		return;
 	}
 	if (x->cascade.state == CASCADE_FLOWING)
-		exchange_release_draft(x);
+		exchange_ripen(x);
 	else if (x->cascade.options.live && x->cascade.state == CASCADE_DRAFTING &&
 	         draft_has_visible(&x->draft, cascade_visible_tokens(&x->cascade)))
 		exchange_step(x, event);
@@ -306,8 +308,7 @@ on_heavy_frame(struct exchange *x, struct leg *leg, const struct chat_frame *fra
 	if (x->relay.waiting.failed) {
 		leg_fail(leg, LEG_FAULT, "out of memory");
 	} else if (x->cascade.state == CASCADE_RELAYING) {
-		exchange_send(x, relay_waiting(&x->relay));
-		relay_sent(&x->relay);
+		exchange_ripen(x);
 	} else if (x->speculating) {
 		if (waiting > LEGS_WAITING_HIGH_BYTES && !x->held) {
 			x->held = true;
