@@ -84,6 +84,8 @@ exchange_follow(struct exchange *x)
 	exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_FOLLOW});
 	if (x->client.request.stream && flight->leader->recall.said.n > 0)
 		give(x, flight->leader, buf_bytes(&flight->leader->recall.said));
+	/* Alone, the leader may have waited for its client. */
+	exchange_pace(flight->leader);
 	return true;
 }
 

@@ -158,6 +158,20 @@ def test_one_that_is_slow_does_not_delay_the_others(caching, upstream, question,
     assert len(upstream.requests_for("large-1")) == 1
 
 
+@pytest.mark.parametrize("form", ["usage", "stream", "json"])
+def test_one_that_joins_a_paused_stream_sets_it_going(caching, upstream, question, form):
+    frames, text = text_stream(7_000_000, 700)
+    flood = Flood([*frames, f.usage_frame(USAGE)])
+    escalates_to(upstream, flood)
+    lagging = slow(caching, question, "usage")
+    upstream.wait_request("large-1")
+    assert flood.settle(upstream.gate()) < 6_000_000
+    follower = Asked(caching, question, form, model="large")
+    assert_told(follower.answer(), form, text)
+    lagging.close()
+    assert len(upstream.requests_for("large-1")) == 1
+
+
 def test_what_is_too_long_to_be_kept_is_paused_for_the_slowest(caching, upstream, question):
     frames, text = text_stream(20_000_000, 2000)
     flood = Flood(frames)
