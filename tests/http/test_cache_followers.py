@@ -17,6 +17,7 @@ from lib.flights import (STAGES, STREAMED, TEXT, USAGE, Stage, assert_shared, as
 from lib.gateway import SLOW, eventually
 from lib.live import Puppet, said, stop
 from lib.scripts import confident, expert, speak
+from lib.upstream import Gone
 
 # Who leaves
 
@@ -99,6 +100,29 @@ def test_when_there_is_none_in_the_same_form_one_of_them_asks_once_more(caching,
         assert_told(answer, form)
     assert len(upstream.requests_for(server)) == 2
     assert sorted(answer.decision[0] for answer in answers) == sorted(["cache_hit"] * (len(answers) - 1) + ["escalate"])
+
+
+@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("forms", [["usage", "stream", "usage"], ["usage", "stream", "json"], ["usage", "stream", "json", "usage"]],
+                         ids="-".join)
+def test_whoever_takes_the_place_nobody_loses_what_was_asked_for(caching, upstream, question, name, forms):
+    """Of those who follow a stream with usage some want it and some do not. A draft is rejected after that."""
+    stage, requests = fly(caching, upstream, question, name, forms)
+
+    def goes_on(exchange):
+        expert("Paris." if len(exchange.request.json["messages"]) > 1 else TEXT)(exchange)
+
+    escalates_to(upstream, goes_on)
+    leave(caching, requests[0])
+    try:
+        if stage.at_work is stage.drafter:
+            stage.drafter.end(said("DRAFTED", 5.0), stop())
+        else:
+            stage.end()
+    except Gone:
+        pass  # it was let go: they ask again
+    for request, form in zip(requests[1:], forms[1:]):
+        assert_told(request.answer(), form)
 
 
 @pytest.mark.parametrize("name", STAGES)
