@@ -13,9 +13,9 @@ from lib import scripts
 from lib.caching import (FORMS, RESULTS, Asked, Flood, ask, assert_asked, assert_idle, caching, caching_config,  # noqa: F401
                          caching_daemon, escalates_to, holds, question, text_stream, turns, under_way)
 from lib.checks import assert_error
-from lib.flights import (STAGES, STREAMED, TEXT, USAGE, Stage, assert_shared, assert_told, ending, fly, join, leave, word)
+from lib.flights import (HEAVY_ROLE, STAGES, STREAMED, TEXT, USAGE, Stage, assert_shared, assert_told, ending, fly, join, leave, word)
 from lib.gateway import SLOW, eventually
-from lib.live import Puppet, said, stop
+from lib.live import ROLE, Puppet, said, stop
 from lib.scripts import confident, expert, speak
 from lib.upstream import Gone
 
@@ -82,6 +82,22 @@ def test_between_two_attempts_a_client_may_take_anothers_place_too(start, upstre
     answers = [request.answer() for request in requests[1:]]
     assert [answer.text for answer in answers] == [TEXT] * 2
     assert len(upstream.requests_for("large-1")) == 2 and len(upstream.requests_for("small-1")) == 1
+
+
+def test_a_head_start_is_not_lost_with_the_leaders_client(start, upstream, question):
+    gateway = start(**caching_config(upstream, speculative={"enabled": True, "soft_threshold_mult": 0.5}))
+    drafter, heavy = Puppet(upstream, "small-1"), Puppet(upstream, "large-1")
+    requests = join(gateway, question, ["usage", "usage", "stream"], drafter.take)
+    drafter.say(ROLE, said("It "), said("seems ", 1.5))
+    heavy.take().say(HEAVY_ROLE, word("It "))
+    leave(gateway, requests[0])
+    drafter.say(said("DRAFTED", 5.0))
+    heavy.end(word("is Paris."), *ending())
+    answer = requests[1].answer()
+    assert_told(answer, "usage")
+    assert answer.decision == ("escalate", "speculative")
+    assert_shared(requests[2].answer(), "stream")
+    assert len(upstream.requests) == 2
 
 
 @pytest.mark.parametrize("name, forms", [
