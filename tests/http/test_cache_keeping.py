@@ -78,6 +78,7 @@ KEPT = {
     "an_empty_tool_list": Case(heavy(message(content="It is Paris.", tool_calls=[])), "kept"),
     "at_the_highest_temperature": Case(PARIS, "kept", temperature=1),
     "at_a_temperature_that_the_route_allows": Case(PARIS, "kept", model="warm", temperature=1.5),
+    "a_request_of_nearly_256_kb": Case(PARIS, "kept", x_long="x" * 260_000),
     "with_n_of_one": Case(PARIS, "kept", n=1),
     "without_a_margin": Case({"small-1": speak(tokens=[("It is", 1.99), (" Paris.", 0.1)])}, "kept", model="any_margin"),
 }
@@ -129,6 +130,7 @@ NOT_KEPT = {
     "a_refusal_besides_text": Case(heavy(message(content="It is", refusal="No.")), "refusal"),
     "empty_content": Case(heavy(message(content="")), "empty"),
     "null_content": Case(heavy(message(content=None)), "empty"),
+    "a_request_of_more_than_256_kb": Case(PARIS, None, x_long="x" * (256 << 10)),
     "too_high_a_temperature": Case(PARIS, None, temperature=1.01),
     "too_high_a_temperature_for_the_route": Case(PARIS, None, model="cool", temperature=0.6),
     "no_temperature_where_less_than_one_is_the_limit": Case(PARIS, None, model="cool"),
