@@ -84,6 +84,8 @@ exchange_follow(struct exchange *x)
 	exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_FOLLOW});
 	if (x->client.request.stream && flight->leader->recall.said.n > 0)
 		give(x, flight->leader, buf_bytes(&flight->leader->recall.said));
+	/* Alone, the leader may have waited for its client. */
+	exchange_pace(flight->leader);
 	return true;
 }
 
@@ -224,19 +226,24 @@ exchange_share_done(struct exchange *x, struct cache_entry *entry)
 
 /* ---------------------------------------------------------------- leaving */
 
-/* A follower whose client could take the leader's place: it wants the answer in the same form, and has as much of it. */
+/* A follower whose client could take the leader's place: it has as much of the answer, and wants it in the same form.
+ * Where none does and a stream has begun, one that wants no usage will do: it cannot begin anew. */
 static struct exchange *
 find_heir(const struct exchange *x)
 {
-	struct exchange *follower;
+	enum flight_form form = recall_form(&x->client.request);
+	struct exchange *follower, *near = NULL;
 
 	TAILQ_FOREACH(follower, &x->recall.flight->followers, followers)
 	{
-		if (follower->client.request.stream == x->client.request.stream &&
-		    follower->client.streaming == x->client.streaming)
+		if (follower->client.streaming != x->client.streaming)
+			continue;
+		if (recall_form(&follower->client.request) == form)
 			return follower;
+		if (!near && x->client.streaming)
+			near = follower;
 	}
-	return NULL;
+	return near;
 }
 
 static void
@@ -260,6 +267,7 @@ struct exchange *
 exchange_share_left(struct exchange *x)
 {
 	struct exchange *heir;
+	enum flight_form form;
 
 	if (!exchange_leads(x))
 		return x;
@@ -268,8 +276,12 @@ exchange_share_left(struct exchange *x)
 		part(x);
 		return x;
 	}
+	form = x->recall.flight->form;
 	leave(heir);
 	swap_clients(x, heir);
+	/* A heavyweight that is yet to be asked would no longer be asked for usage, which an answer in one piece has. */
+	if (form != x->recall.flight->form && x->cascade.state == CASCADE_FLOWING)
+		part(x);
 	exchange_pace(x);
 	return heir;
 }
