@@ -5,8 +5,8 @@
 #include <strings.h>
 
 enum {
-	RECALL_BODY_MAX_BYTES = 256 * 1024, /* to make a key of more would take too long */
-	RECALL_SAID_FACTOR = 16, /* bytes of events for each of the answer's that may be kept */
+	RECALL_BODY_MAX_BYTES = 256 * 1024,      /* to make a key of more would take too long */
+	RECALL_SAID_MAX_BYTES = 4 * 1024 * 1024, /* of events */
 	RECALL_USAGE_MAX_BYTES = 16 * 1024,
 };
 
@@ -66,6 +66,18 @@ make_key(struct recall *recall, const struct chat_request *request, struct bytes
 	return good;
 }
 
+/* How many bytes of events may be needed to tell an answer of that length: a frame is some fifty times as long as the token
+ * that it brings. For long answers that is cut short: the events are in memory while it is told. */
+static uint64_t
+said_max(uint64_t answer_bytes)
+{
+	uint64_t wanted = answer_bytes * 64;
+
+	if (wanted > RECALL_SAID_MAX_BYTES)
+		wanted = RECALL_SAID_MAX_BYTES;
+	return wanted > answer_bytes * 2 ? wanted : answer_bytes * 2;
+}
+
 bool
 recall_init(struct recall *recall, const struct config_route *route,
             const struct chat_request *request, struct bytes identity,
@@ -91,7 +103,7 @@ recall_init(struct recall *recall, const struct config_route *route,
 		api_error_set(error, 500, NULL, NULL, "Out of memory.");
 		return false;
 	}
-	buf_init(&recall->said, config->max_answer_bytes * RECALL_SAID_FACTOR);
+	buf_init(&recall->said, said_max(config->max_answer_bytes));
 	recall->said_all = true;
 	for (enum cascade_leg leg = 0; leg < CASCADE_LEGS; leg++)
 		buf_init(&recall->usage[leg], RECALL_USAGE_MAX_BYTES);
