@@ -214,7 +214,7 @@ def test_an_answer_too_long_to_be_kept_flows_to_those_who_are_there_and_the_othe
     first = Puppet(upstream, "large-1")
     forms = ["usage", "stream", "json", "json"]
     requests = join(caching, question, forms, first.take, model="small")
-    text = "x" * 20_000
+    text = "x" * 80_000
     second = Puppet(upstream, "large-1")
     first.say(HEAVY_ROLE, word(text), word(text))
     second.take()  # one of the two for both
