@@ -3,6 +3,7 @@
 #   make          build ./draft-thinker            make run      build it and start it
 #   make test     build and run all tests          make lint     format, static analysis, include rules
 #   make install  PREFIX and DESTDIR are honoured  make deps     install what building needs
+#   make bench    what a request costs              make budget   the same in instructions, against a budget
 #
 # One set of rules builds every variant: V=release (default), asan, tsan, fuzz; each has a folder of
 # its own under build/. A new file under src/, tests/unit/ or tests/fuzz/ needs no line here.
@@ -21,6 +22,7 @@ DEPS_BUILD := gcc make pkg-config libc6-dev libevent-dev libcurl4-openssl-dev li
 DEPS_TEST  := check python3 python3-pytest python3-pytest-xdist python3-venv openssl curl clang \
               libclang-rt-dev nodejs npm
 DEPS_LINT  := clang-format clang-tidy cppcheck mandoc
+DEPS_BENCH := python3 haproxy nginx valgrind
 NEED := tests/tools/need
 
 # ---------------------------------------------------------------------------- flags
@@ -100,6 +102,10 @@ build/deps-lint: $(NEED)
 	@$(NEED) $(DEPS_LINT) $(DEPS_TEST)
 	@mkdir -p build && touch $@
 
+build/deps-bench: $(NEED) tests/bench/install
+	@tests/bench/install $(DEPS_BENCH)
+	@mkdir -p build && touch $@
+
 # ---------------------------------------------------------------------------- run
 run: draft-thinker
 	@tests/tools/run
@@ -161,12 +167,37 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libdraftthinker.a
 	@clang $(CPPFLAGS) $(CFLAGS) $(LIB_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< \
 		build/fuzz/libdraftthinker.a $(LDLIBS)
 
+# ---------------------------------------------------------------------------- benchmark
+# What a request costs, beside plain proxies; no figure makes it fail. BENCH_ARGS: see tests/bench/run --help.
+BENCH := build/bench/upstream build/bench/load build/bench/score
+.PHONY: bench bench-smoke budget
+bench: draft-thinker build/deps-bench $(BENCH)
+	@$(PYTHON) -B tests/bench/run $(BENCH_ARGS)
+bench-smoke: draft-thinker build/deps-bench $(BENCH)
+	@$(PYTHON) -B tests/bench/run --smoke $(BENCH_ARGS)
+# Instructions a request against tests/bench/budget.txt; UPDATE=1 writes that file.
+budget: draft-thinker build/deps-bench $(BENCH)
+	@$(PYTHON) -B tests/bench/budget $(if $(UPDATE),--update)
+docs/performance.md: tests/bench/document build/bench/results.json
+	@$(PYTHON) -B tests/bench/document >$@
+build/bench/results.json:
+	@$(MAKE) --no-print-directory bench
+
+build/bench/upstream: $(addprefix tests/bench/,upstream.c answers.c answers.h)
+build/bench/load: $(addprefix tests/bench/,load.c reply.c samples.c reply.h samples.h answers.h)
+build/bench/score: $(addprefix tests/bench/,score.c answers.c answers.h) build/release/libdraftthinker.a
+build/bench/score: BENCH_LINK := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+$(BENCH): | build/deps-build
+	@mkdir -p $(@D)
+	@echo "cc   $@"
+	@$(CC_release) $(CPPFLAGS) -std=gnu11 $(OPT_release) $(WARN) $(LINK_release) $(BENCH_LINK) -o $@ $(filter %.c %.a,$^) -lm
+
 # ---------------------------------------------------------------------------- lint
 lint: build/deps-build build/deps-lint
 	@tests/tools/lint $(CPPFLAGS) $(LIB_CFLAGS)
 
 format:
-	@clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.c tests/fuzz/*.c)
+	@clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.c tests/fuzz/*.c tests/bench/*.[ch])
 
 # ---------------------------------------------------------------------------- install
 install: draft-thinker
