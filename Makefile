@@ -3,7 +3,8 @@
 #   make          build ./draft-thinker            make run      build it and start it
 #   make test     build and run all tests          make lint     format, static analysis, include rules
 #   make install  PREFIX and DESTDIR are honoured  make deps     install what building needs
-#   make bench-cache  times the search for similar questions
+#   make bench    what a request costs              make budget   the same in instructions, against a budget
+#   make bench-cache  what a look-up among many questions takes
 #
 # One set of rules builds every variant: V=release (default), asan, tsan, fuzz; each has a folder of
 # its own under build/. A new file under src/, tests/unit/ or tests/fuzz/ needs no line here.
@@ -22,6 +23,7 @@ DEPS_BUILD := gcc make pkg-config libc6-dev libevent-dev libcurl4-openssl-dev li
 DEPS_TEST  := check python3 python3-pytest python3-pytest-xdist python3-venv openssl curl clang \
               libclang-rt-dev nodejs npm
 DEPS_LINT  := clang-format clang-tidy cppcheck mandoc
+DEPS_BENCH := python3 haproxy nginx valgrind
 NEED := tests/tools/need
 
 # ---------------------------------------------------------------------------- flags
@@ -101,6 +103,10 @@ build/deps-lint: $(NEED)
 	@$(NEED) $(DEPS_LINT) $(DEPS_TEST)
 	@mkdir -p build && touch $@
 
+build/deps-bench: $(NEED) tests/bench/install
+	@tests/bench/install $(DEPS_BENCH)
+	@mkdir -p build && touch $@
+
 # ---------------------------------------------------------------------------- run
 run: draft-thinker
 	@tests/tools/run
@@ -162,24 +168,44 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libdraftthinker.a
 	@clang $(CPPFLAGS) $(CFLAGS) $(LIB_CFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $< \
 		build/fuzz/libdraftthinker.a $(LDLIBS)
 
-# ---------------------------------------------------------------------------- benchmarks
-# Of the release variant whatever V is. BENCH_ARGS: see the head of the program.
-.PHONY: bench-cache
-bench-cache: build/deps-build
-	@$(MAKE) --no-print-directory V=release build/bench/bench_index
-	@build/bench/bench_index $(BENCH_ARGS)
-build/bench/%: tests/bench/%.c build/release/libdraftthinker.a
+# ---------------------------------------------------------------------------- benchmark
+# What a request costs, beside plain proxies; no figure makes it fail. BENCH_ARGS: see tests/bench/run --help.
+BENCH := build/bench/upstream build/bench/load build/bench/score
+.PHONY: bench bench-smoke bench-cache budget
+bench: draft-thinker build/deps-bench $(BENCH)
+	@$(PYTHON) -B tests/bench/run $(BENCH_ARGS)
+bench-smoke: draft-thinker build/deps-bench $(BENCH)
+	@$(PYTHON) -B tests/bench/run --smoke $(BENCH_ARGS)
+# Instructions a request against tests/bench/budget.txt; UPDATE=1 writes that file.
+budget: draft-thinker build/deps-bench $(BENCH)
+	@$(PYTHON) -B tests/bench/budget $(if $(UPDATE),--update)
+docs/performance.md: tests/bench/document build/bench/results.json
+	@$(PYTHON) -B tests/bench/document >$@
+build/bench/results.json:
+	@$(MAKE) --no-print-directory bench
+# What a look-up among many questions takes, and finds. BENCH_ARGS: see the head of tests/bench/index.c.
+bench-cache: draft-thinker build/bench/index
+	@build/bench/index $(BENCH_ARGS)
+
+build/bench/upstream: $(addprefix tests/bench/,upstream.c answers.c answers.h)
+build/bench/load: $(addprefix tests/bench/,load.c reply.c samples.c reply.h samples.h answers.h)
+build/bench/score: $(addprefix tests/bench/,score.c answers.c answers.h) build/release/libdraftthinker.a
+build/bench/score: BENCH_LINK := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+build/bench/index: tests/bench/index.c build/release/libdraftthinker.a
+$(BENCH) build/bench/index: | build/deps-build
 	@mkdir -p $(@D)
 	@echo "cc   $@"
-	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LIB_CFLAGS) -MMD -MP -MF $@.d $(LDFLAGS) -o $@ $< \
-		build/release/libdraftthinker.a $(LDLIBS)
+	@$(CC_release) $(CPPFLAGS) -std=gnu11 $(OPT_release) $(WARN) $(LINK_release) $(BENCH_LINK) -o $@ $(filter %.c %.a,$^) -lm
 
 # ---------------------------------------------------------------------------- lint
 lint: build/deps-build build/deps-lint
 	@tests/tools/lint $(CPPFLAGS) $(LIB_CFLAGS)
 
 format:
+<<<<<<< HEAD
 	@clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.c tests/fuzz/*.c tests/bench/*.c)
+=======
+	@clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.c tests/fuzz/*.c tests/bench/*.[ch])
 
 # ---------------------------------------------------------------------------- install
 install: draft-thinker

@@ -1,0 +1,90 @@
+"""A line of the table, and how much is done for it."""
+
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass
+class Row:
+    """value is what the target is about; sides: the same or a like figure for each process, where there are several."""
+
+    key: str
+    words: str
+    value: float
+    unit: str
+    target: float | None = None
+    at_least: bool = False  # the target is the least, not the most
+    sides: dict = field(default_factory=dict)
+    sides_unit: str = ""
+    detail: dict = field(default_factory=dict)
+
+    @property
+    def met(self):
+        if self.target is None:
+            return None
+        return self.value >= self.target if self.at_least else self.value <= self.target
+
+    def document(self):
+        return {**asdict(self), "met": self.met}
+
+
+@dataclass
+class Effort:
+    """How much of everything is done. What is compared takes turns, so many rounds of it."""
+
+    connections: int = 32
+    rounds: int = 11
+    requests: int = 8000  # of the cheapest kind, in a round
+    delay_rounds: int = 21  # short ones, so that some are quiet
+    delay_requests: int = 1000
+    paced_requests: int = 8
+    streams: int = 2000
+    spreads: int = 3
+    cache: bool = False
+
+
+SMOKE = Effort(rounds=2, requests=1000, delay_rounds=3, delay_requests=300, paced_requests=4, streams=100, spreads=1)
+
+
+def shown(value):
+    """A figure with about three digits that count, or a whole number."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value >= 1e6:
+        return f"{value / 1e6:.2f} M"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def with_unit(value, unit):
+    return f"{shown(value)} {unit}".rstrip()
+
+
+def verdict(row):
+    """From a row as in the JSON document."""
+    if row["met"] is None:
+        return ""
+    return "met" if row["met"] else "missed"
+
+
+def target(row):
+    if row["target"] is None:
+        return ""
+    return f"{'≥' if row['at_least'] else '≤'} {with_unit(row['target'], row['unit'])}"
+
+
+COLUMNS = ["", "gateway", "haproxy", "nginx", "measured", "target", ""]
+
+
+def cells(row):
+    """One line of the table, from a row as in the JSON document."""
+    sides = [with_unit(row["sides"][name], row["sides_unit"]) if name in row["sides"] else ""
+             for name in ("gateway", "haproxy", "nginx")]
+    return [row["words"], *sides, with_unit(row["value"], row["unit"]), target(row), verdict(row)]
+
+
+def table(rows):
+    lines = [COLUMNS, *map(cells, rows)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:6], widths[1:6]), line[6]]).rstrip() for line in lines)
