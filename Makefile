@@ -202,9 +202,6 @@ lint: build/deps-build build/deps-lint
 	@tests/tools/lint $(CPPFLAGS) $(LIB_CFLAGS)
 
 format:
-<<<<<<< HEAD
-	@clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.c tests/fuzz/*.c tests/bench/*.c)
-=======
 	@clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.c tests/fuzz/*.c tests/bench/*.[ch])
 
 # ---------------------------------------------------------------------------- install

@@ -1,5 +1,5 @@
 /*
- * bench_index [--simd NAME] [--items N] [--dimensions N] [--mean COSINE] [--miss PROBABILITY] [--wall]
+ * index [--simd NAME] [--items N] [--dimensions N] [--mean COSINE] [--miss PROBABILITY] [--wall]
  *
  * What the index of the cache takes in time and memory, and what it finds, as a table. Without arguments all sizes in
  * turn; --items, --dimensions and --mean (of strangers' cosines) choose one. --simd takes a lower version than the best
