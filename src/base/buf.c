@@ -133,17 +133,18 @@ buf_add_json_string(struct buf *b, struct bytes text)
 	buf_add(b, "\"", 1);
 	for (size_t i = 0; i < text.n;) {
 		unsigned char c = (unsigned char)text.p[i];
-		char escape[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
 		size_t length = 0;
 
-		if (c >= 0x80 && (length = utf8_length(text.p + i, text.n - i)) > 0) {
-			i += length;
-			continue;
-		}
 		if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
 			i++;
 			continue;
 		}
+		if (c >= 0x80 && (length = utf8_length(text.p + i, text.n - i)) > 0) {
+			i += length;
+			continue;
+		}
+		char escape[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+
 		buf_add(b, text.p + plain, i - plain);
 		if (c == '"' || c == '\\') {
 			escape[1] = (char)c;

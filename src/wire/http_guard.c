@@ -57,18 +57,35 @@ refuse(struct http_guard *g, int status, const char *why)
 	g->why = why;
 }
 
+enum { BYTE_TOKEN = 1, BYTE_TARGET = 2, BYTE_VALUE = 4 };
+
+#define TTV (BYTE_TOKEN | BYTE_TARGET | BYTE_VALUE)
+#define TV  (BYTE_TARGET | BYTE_VALUE)
+#define TKV (BYTE_TOKEN | BYTE_VALUE)
+#define V   BYTE_VALUE
+
+/* What each byte may be part of: a token, a target, a field's value. */
+static const uint8_t byte_kinds[256] = {
+        ['\t'] = V,          [' '] = V,           ['!'] = TTV,
+        ['"'] = TV,          ['#'] = TKV,         ['$' ... '\''] = TTV,
+        ['('] = TV,          [')'] = TV,          ['*'] = TTV,
+        ['+'] = TTV,         [','] = TV,          ['-'] = TTV,
+        ['.'] = TTV,         ['/'] = TV,          ['0' ... '9'] = TTV,
+        [':' ... '@'] = TV,  ['A' ... 'Z'] = TTV, ['[' ... ']'] = TV,
+        ['^' ... 'z'] = TTV, ['{'] = TV,          ['|'] = TTV,
+        ['}'] = TV,          ['~'] = TTV,         [0x80 ... 0xFF] = V,
+};
+
 static bool
 is_token_byte(unsigned char c)
 {
-	if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
-		return true;
-	return c && strchr("!#$%&'*+-.^_`|~", c);
+	return byte_kinds[c] & BYTE_TOKEN;
 }
 
 static bool
 is_value_byte(unsigned char c)
 {
-	return (c >= 0x20 && c != 0x7F) || c == '\t';
+	return byte_kinds[c] & BYTE_VALUE;
 }
 
 static void
@@ -157,7 +174,7 @@ on_target_byte(struct http_guard *g, unsigned char c)
 	if (c == ' ' && g->token_bytes > 0 && is_target(g)) {
 		g->step = STEP_VERSION;
 		token_start(g);
-	} else if (c > 0x20 && c < 0x7F && c != '#') {
+	} else if (byte_kinds[c] & BYTE_TARGET) {
 		token_add(g, c);
 	} else {
 		refuse(g, 400, "The request target must be a path or an http URL.");
@@ -441,12 +458,38 @@ http_guard_skip(struct http_guard *g, uint64_t n)
 		g->step = STEP_CHUNK_DATA_CR;
 }
 
+/* In the middle of a name, a target or a value that does not matter: how many of the next bytes change nothing but
+ * what the step is about. Most of a head is such. */
+static size_t
+pass_run(struct http_guard *g, const char *p, size_t n)
+{
+	size_t room = g->max_head_bytes > g->head_bytes ? g->max_head_bytes - g->head_bytes : 0;
+	bool is_value =
+	        g->step == STEP_TRAILER_VALUE || (g->step == STEP_VALUE && g->field == FIELD_OTHER);
+	bool is_name = g->step == STEP_NAME || g->step == STEP_TRAILER_NAME;
+	size_t i = 0;
+
+	n = n < room ? n : room;
+	if (is_value) {
+		while (i < n && is_value_byte((unsigned char)p[i]))
+			i++;
+	} else if (is_name) {
+		for (; i < n && is_token_byte((unsigned char)p[i]); i++)
+			token_add(g, (unsigned char)p[i]);
+	} else if (g->step == STEP_TARGET) {
+		for (; i < n && (byte_kinds[(unsigned char)p[i]] & BYTE_TARGET); i++)
+			token_add(g, (unsigned char)p[i]);
+	}
+	g->head_bytes += i;
+	return i;
+}
+
 enum http_guard_state
 http_guard_feed(struct http_guard *g, struct bytes input)
 {
 	for (size_t i = 0; i < input.n && g->state != HTTP_GUARD_REFUSED;) {
-		unsigned char c = (unsigned char)input.p[i];
 		uint64_t opaque = http_guard_opaque(g);
+		unsigned char c;
 
 		if (opaque > 0) {
 			size_t n = opaque < input.n - i ? (size_t)opaque : input.n - i;
@@ -455,7 +498,10 @@ http_guard_feed(struct http_guard *g, struct bytes input)
 			i += n;
 			continue;
 		}
-		i++;
+		i += pass_run(g, input.p + i, input.n - i);
+		if (i == input.n)
+			break;
+		c = (unsigned char)input.p[i++];
 		if (g->step == STEP_CHUNK_SIZE)
 			on_chunk_size_byte(g, c);
 		else if (g->step == STEP_CHUNK_SIZE_LF)
