@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/mem.h"
 #include "cache/index_private.h"
@@ -21,6 +22,9 @@ enum {
 	BLOCK_LEAST = 4,
 	DIRECTORY_LEAST = 4,
 	CACHE_LINE = 64,
+	/* From this size on memory comes from the kernel and goes back to it: that takes a time that depends on the
+	 * size alone. malloc() and free() of so much tidy up the whole heap now and then. */
+	MAPPED_BYTES = 65536,
 	/* How many candidates are found by the scan before they are compared. */
 	FOUND_ROOM = 256,
 	/* How many candidates ahead of the comparison memory is asked for, so that its latency is waited for
@@ -48,6 +52,46 @@ struct index {
 	size_t directory;     /* for how many blocks there is room in blocks[] */
 	LIST_HEAD(, index_search) searches;
 };
+
+static size_t
+block_bytes(size_t room)
+{
+	/* aligned_alloc() wants a multiple of the alignment. */
+	return (room * PLACE_BYTES + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+}
+
+static bool
+block_init(struct block *block, size_t room)
+{
+	size_t bytes = block_bytes(room);
+	void *memory;
+
+	if (bytes < MAPPED_BYTES) {
+		memory = aligned_alloc(CACHE_LINE, bytes);
+	} else {
+		memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		              0);
+		if (memory == MAP_FAILED)
+			memory = NULL;
+	}
+	if (!memory)
+		return false;
+	block->first = memory;
+	block->second = block->first + room;
+	block->items = (struct index_item **)(void *)(block->second + room);
+	return true;
+}
+
+static void
+block_fini(struct block *block, size_t room)
+{
+	size_t bytes = block_bytes(room);
+
+	if (bytes < MAPPED_BYTES)
+		free(block->first);
+	else
+		munmap(block->first, bytes);
+}
 
 struct index *
 index_new_by(enum simd simd, size_t dimensions)
@@ -92,24 +136,10 @@ index_free(struct index *index)
 		detach(search);
 	}
 	for (size_t i = 0; i < block_count(index); i++)
-		free(index->blocks[i].first);
+		block_fini(&index->blocks[i],
+		           index->room < BLOCK_ITEMS ? index->room : BLOCK_ITEMS);
 	free(index->blocks);
 	free(index);
-}
-
-static bool
-block_init(struct block *block, size_t room)
-{
-	size_t bytes = room * PLACE_BYTES;
-
-	/* aligned_alloc() wants a multiple of the alignment. */
-	block->first =
-	        aligned_alloc(CACHE_LINE, (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
-	if (!block->first)
-		return false;
-	block->second = block->first + room;
-	block->items = (struct index_item **)(void *)(block->second + room);
-	return true;
 }
 
 /* Gives the only block another size, which holds all items. */
@@ -123,7 +153,7 @@ resize_only(struct index *index, size_t room)
 	memcpy(block.first, old->first, index->count * sizeof(*block.first));
 	memcpy(block.second, old->second, index->count * sizeof(*block.second));
 	memcpy(block.items, old->items, index->count * sizeof(struct index_item *));
-	free(old->first);
+	block_fini(old, index->room);
 	*old = block;
 	index->room = room;
 	return true;
@@ -155,7 +185,7 @@ shrink(struct index *index)
 {
 	if (index->room > BLOCK_ITEMS) {
 		if (index->count + BLOCK_ITEMS + BLOCK_ITEMS / 2 <= index->room) {
-			free(index->blocks[block_count(index) - 1].first);
+			block_fini(&index->blocks[block_count(index) - 1], BLOCK_ITEMS);
 			index->room -= BLOCK_ITEMS;
 		}
 	} else if (index->room > BLOCK_LEAST && index->count <= index->room / 4) {

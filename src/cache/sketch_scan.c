@@ -14,7 +14,10 @@
 #include <arm_neon.h>
 #endif
 
-enum { GROUP = 8 };
+enum {
+	GROUP = 8,  /* how many sketches a vector version looks at together */
+	AHEAD = 32, /* how many positions ahead a sift asks for memory */
+};
 
 /* What a scan has found so far. */
 struct finds {
@@ -257,13 +260,15 @@ distance_counted(const struct sketch_part *a, const struct sketch_part *b)
 	return (unsigned)bits;
 }
 
-/* Without a branch on what is read, so that the processor does not wait for one sketch before it asks for the next. */
+/* The second parts lie far apart; each is asked for well before its turn, and no branch waits for it. */
 static inline __attribute__((always_inline)) size_t
 sift(bool counted, const struct sketch *query, unsigned cut, const struct sketch_part *first,
      const struct sketch_part *second, uint32_t *found, size_t count)
 {
 	size_t kept = 0;
 
+	for (size_t i = 0; i < count && i < AHEAD; i++)
+		__builtin_prefetch(second + found[i]);
 	for (size_t i = 0; i < count; i++) {
 		uint32_t at = found[i];
 		unsigned apart = counted ? distance_counted(&query->first, first + at) +
@@ -271,6 +276,8 @@ sift(bool counted, const struct sketch *query, unsigned cut, const struct sketch
 		                         : distance(&query->first, first + at) +
 		                                   distance(&query->second, second + at);
 
+		if (i + AHEAD < count)
+			__builtin_prefetch(second + found[i + AHEAD]);
 		found[kept] = at;
 		kept += apart <= cut;
 	}
