@@ -131,6 +131,8 @@ void exchange_recall_end(struct exchange *x);
 /* Joins an identical request under way. True: it follows that. */
 bool exchange_follow(struct exchange *x);
 void exchange_lead(struct exchange *x); /* others may follow from now on */
+/* Events for the client, which may have come to a leader that was asked for more than it wants. */
+void exchange_share_write(struct exchange *x, struct bytes piece);
 /* Events that were sent to the leader's client. */
 void exchange_share_piece(struct exchange *x, struct bytes piece);
 /* The leader's answer is complete. entry NULL: all there is of it has been sent piece by piece. */

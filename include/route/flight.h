@@ -22,7 +22,8 @@ struct flight {
 	struct exchange *leader;                          /* borrowed */
 	TAILQ_HEAD(flight_followers, exchange) followers; /* in the order in which they came */
 	bool listed;                                      /* in its table: others may still join */
-	bool passed_on; /* a follower has taken over once, after the leader had failed */
+	bool tells_usage; /* its events do, whatever the leader wants that has come to it since */
+	bool passed_on;   /* a follower has taken over once, after the leader had failed */
 	LIST_ENTRY(flight) entries;
 };
 

@@ -127,7 +127,7 @@ exchange_send(struct exchange *x, struct bytes piece)
 {
 	if (piece.n == 0)
 		return;
-	exchange_write(x, piece);
+	exchange_share_write(x, piece);
 	exchange_share_piece(x, piece);
 	exchange_pace(x);
 }

@@ -30,11 +30,11 @@ leave(struct exchange *x)
 
 /* ---------------------------------------------------------------- events as they come */
 
-/* What a leader with usage is sent, but for its follower's eyes. */
+/* Events that tell the usage, for a client that has not asked for it. */
 static void
-write_without_usage(struct exchange *follower, struct bytes piece)
+write_without_usage(struct exchange *x, struct bytes piece)
 {
-	struct chat_frame_view view = chat_event_view(&follower->client.request);
+	struct chat_frame_view view = chat_event_view(&x->client.request);
 	struct sse_reader reader;
 	struct sse_event event;
 	struct chat_frame frame;
@@ -49,10 +49,20 @@ write_without_usage(struct exchange *follower, struct bytes piece)
 			chat_event_write(&frame, &view, &out);
 	}
 	if (out.n > 0)
-		exchange_write(follower, buf_bytes(&out));
+		exchange_write(x, buf_bytes(&out));
 	chat_frame_fini(&frame);
 	sse_reader_fini(&reader);
 	buf_fini(&out);
+}
+
+/* To one client of the flight. */
+static void
+write_asked(struct exchange *x, struct bytes piece)
+{
+	if (x->recall.flight->tells_usage && !x->client.request.include_usage)
+		write_without_usage(x, piece);
+	else
+		exchange_write(x, piece);
 }
 
 static void
@@ -64,10 +74,7 @@ give(struct exchange *follower, const struct exchange *leader, struct bytes piec
 		exchange_step(follower, (struct cascade_event){.kind = CASCADE_EVENT_SHARED});
 		exchange_open_stream(follower);
 	}
-	if (leader->client.request.include_usage && !follower->client.request.include_usage)
-		write_without_usage(follower, piece);
-	else
-		exchange_write(follower, piece);
+	write_asked(follower, piece);
 }
 
 bool
@@ -180,6 +187,15 @@ said_too_much(struct exchange *x)
 	buf_fini(&x->recall.said);
 	if (exchange_leads(x))
 		part(x);
+}
+
+void
+exchange_share_write(struct exchange *x, struct bytes piece)
+{
+	if (exchange_leads(x))
+		write_asked(x, piece);
+	else
+		exchange_write(x, piece);
 }
 
 void

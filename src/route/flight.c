@@ -27,6 +27,7 @@ flight_new(struct flight_table *table, const struct sha256 *key, enum flight_for
 	flight->key = *key;
 	flight->form = form;
 	flight->leader = leader;
+	flight->tells_usage = form == FLIGHT_STREAM_USAGE;
 	TAILQ_INIT(&flight->followers);
 	LIST_INSERT_HEAD(&table->buckets[bucket_of(key)], flight, entries);
 	flight->listed = true;

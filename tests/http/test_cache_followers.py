@@ -10,12 +10,12 @@ import pytest
 
 from lib import frames as f
 from lib import scripts
-from lib.caching import (FORMS, RESULTS, Asked, Flood, ask, assert_asked, assert_idle, caching, caching_config,  # noqa: F401
-                         caching_daemon, escalates_to, holds, question, text_stream, turns, under_way)
+from lib.caching import (FORMS, RESULTS, UPSTREAM_IN_FLIGHT, Asked, Flood, ask, assert_asked, assert_idle, caching, caching_config,  # noqa: F401
+                         caching_daemon, escalates_to, holds, left, question, text_stream, turns, under_way)
 from lib.checks import assert_error
 from lib.flights import (HEAVY_ROLE, STAGES, STREAMED, TEXT, USAGE, Stage, assert_shared, assert_told, ending, fly, join, leave, word)
 from lib.gateway import SLOW, eventually
-from lib.live import ROLE, Puppet, said, stop
+from lib.live import DRAFT, ROLE, Puppet, said, stop
 from lib.scripts import confident, expert, speak
 from lib.upstream import Gone
 
@@ -82,6 +82,23 @@ def test_between_two_attempts_a_client_may_take_anothers_place_too(start, upstre
     answers = [request.answer() for request in requests[1:]]
     assert [answer.text for answer in answers] == [TEXT] * 2
     assert len(upstream.requests_for("large-1")) == 2 and len(upstream.requests_for("small-1")) == 1
+
+
+def test_usage_that_waited_for_one_who_left_is_not_told_to_who_takes_the_place(caching, upstream, question):
+    """A draft that was rejected waits with its usage, in case the heavyweight is down; which it is once its client has left."""
+    drafter, gate = Puppet(upstream, "small-1"), upstream.gate()
+    upstream.on("large-1", holds(gate, scripts.failure(500)))
+    requests = join(caching, question, ["usage", "stream", "stream"], drafter.take, model="live_degrade")
+    drafter.say(ROLE, *[said(text) for text in ("It ", "is ", "held ", "back ")])
+    for request in requests:
+        request.wait_text("It is ")
+    drafter.end(said("Paris.", 5.0), stop(), f.usage_frame(USAGE, head=DRAFT))
+    upstream.wait_request("large-1")
+    eventually(lambda: sum(left(caching.metrics(), UPSTREAM_IN_FLIGHT).values()) == 1, "the draft's end")
+    leave(caching, requests[0])
+    gate.set()
+    for request in requests[1:]:
+        assert_told(request.answer(), "stream", "It is held back Paris.")
 
 
 def test_a_head_start_is_not_lost_with_the_leaders_client(start, upstream, question):

@@ -41,6 +41,7 @@ def caching_config(upstream, **overrides):
             "finish": {**pair, **merge(flows, {"stream": {"late": "finish"}})},
             "accept": {**pair, "entropy": {"on_unscorable": "accept"}},
             "degrade": {**pair, "on_heavyweight_down": "draft"},
+            "live_degrade": {**pair, **flows, "on_heavyweight_down": "draft"},
             "off": {**pair, "cache": {"enabled": False}},
             "calls": {**pair, "cache": {"tool_calls": True}},
             "warm": {**pair, "cache": {"max_temperature": 2}},
