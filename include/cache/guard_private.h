@@ -92,6 +92,7 @@ struct guard_token {
 	uint8_t guard;   /* the rule it belongs to; GUARD_NONE: it is left out */
 	bool after_stop; /* behind a mark of punctuation */
 	bool is_number;  /* written in digits, without a suffix */
+	bool is_mark;    /* the end of a sentence where none begins */
 	bool is_letter;  /* one that may be the pronoun I */
 };
 
@@ -114,7 +115,8 @@ struct guard_reader {
 	const char *start, *p, *end;
 	bool sentence_start; /* a capital here need not mean a name */
 	bool after_stop;
-	bool asks; /* the sentence is a question by its words */
+	bool breaks; /* a line may end here without meaning it */
+	bool asks;   /* the sentence is a question by its words */
 	size_t sentence_first;
 	unsigned unclosed; /* kinds of quotes that have no end from here on; a bit each */
 };

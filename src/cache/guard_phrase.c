@@ -208,7 +208,7 @@ end_of(const struct guard_text *t, bool is_ordered)
 		size_t at = t->count - n;
 
 		if (t->tokens[at].after_stop && PHRASE_OF(t, at, phrases) == n) {
-			last = at;
+			last = at - t->tokens[at - 1].is_mark;
 			break;
 		}
 	}
@@ -321,7 +321,8 @@ judge_neighbours(struct guard_text *t)
 		if (token->is_letter && is_pronoun(t, i)) {
 			token->guard = GUARD_WORDS;
 			token->text = bytes_of("i");
-		} else if (token->word && is_text(t, i, "1") && i > 0 && is_text(t, i - 1, "no")) {
+		} else if (token->word && !token->after_stop && is_text(t, i, "1") && i > 0 &&
+		           is_text(t, i - 1, "no")) {
 			/* No one is not number one. */
 			token->text = bytes_of("one");
 		} else if (is_text(t, i, "a") &&
@@ -387,8 +388,11 @@ drop_manners(struct guard_text *t)
 {
 	static const char *const greetings[] = {"hi there", "hello there", "hey there",
 	                                        "hi",       "hello",       "hey"};
-	size_t greeting = PHRASE_OF(t, 0, greetings), order = order_at(t, greeting),
-	       question = question_at(t, order), last;
+	size_t greeting = PHRASE_OF(t, 0, greetings), order, question, last;
+
+	greeting += greeting > 0 && greeting < t->count && t->tokens[greeting].is_mark;
+	order = order_at(t, greeting);
+	question = question_at(t, order);
 
 	if (t->flags & (TITLE | MENTION)) {
 		if (order > greeting && is_order_to_make(t, order))
