@@ -102,6 +102,7 @@ struct guard_text {
 	char *copy; /* of what is compared as it does not stand in the text */
 	size_t copied, copy_size;
 	uint32_t flags; /* of all its words */
+	bool failed;
 };
 
 /* False when memory is out. The tokens borrow from `source`. */
@@ -122,7 +123,7 @@ struct guard_reader {
 };
 
 struct guard_token *guard_token_add(struct guard_reader *r, enum guard guard, struct bytes text);
-/* Room in the copy; there is as much in all as in the text. */
+/* Room in the copy for n bytes, which stand in the text; each of them may be copied once. */
 char *guard_copy_take(struct guard_text *text, size_t n);
 /* The tokens of a piece of text without spaces, quotes and brackets, its punctuation marks taken off. */
 void guard_piece_add(struct guard_reader *r, struct bytes piece);

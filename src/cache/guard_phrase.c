@@ -227,7 +227,7 @@ tell_to_what(struct guard_text *t)
 	bool is_plural;
 
 	if (phrase_at(t, 0, "tell me the") == 0 || !is_text(t, 4, "of") ||
-	    t->tokens[3].guard != GUARD_WORDS)
+	    t->tokens[3].guard != GUARD_WORDS || has_flag(t, 3, FUNCTION))
 		return;
 	noun = t->tokens[3].text;
 	is_plural = noun.n > 3 && noun.p[noun.n - 1] == 's' && noun.p[noun.n - 2] != 's';
@@ -243,13 +243,15 @@ static void
 how_to(struct guard_text *t)
 {
 	static const char *const starts[] = {"how do i", "how can i", "how does 1", "how can 1"};
-	static const char *const others[] = {"look",    "feel", "sound", "seem",   "love",
-	                                     "compare", "die",  "rank",  "differ", "appear",
-	                                     "do",      "fare", "taste", "smell"};
+	static const char *const others[] = {"look",    "feel",  "sound", "seem",   "love",
+	                                     "compare", "die",   "rank",  "differ", "appear",
+	                                     "fare",    "taste", "smell"};
 	static const char *const spoken[] = {"say", "spell", "pronounce", "translate"};
 
+	/* "How can I be late" and "how can I not" ask for a reason. */
 	if (PHRASE_OF(t, 0, starts) == 0 || PHRASE_OF(t, 3, others) > 0 || t->count < 4 ||
-	    (t->flags & TITLE) || ((t->flags & MENTION) && PHRASE_OF(t, 3, spoken) == 0))
+	    t->tokens[3].guard != GUARD_WORDS || has_flag(t, 3, FUNCTION) || (t->flags & TITLE) ||
+	    ((t->flags & MENTION) && PHRASE_OF(t, 3, spoken) == 0))
 		return;
 	t->tokens[1].text = bytes_of("to");
 	t->tokens[1].guard = GUARD_WORDS;
@@ -265,6 +267,7 @@ drop_do(struct guard_text *t)
 	size_t at = verb_at(t);
 
 	if (!is_question(t, 0) || (t->flags & (TITLE | MENTION)) || t->count < 4 ||
+	    t->tokens[at + 1 < t->count ? at + 1 : at].guard == GUARD_NEGATION ||
 	    !(is_text(t, at, "do") || is_text(t, at, "does")))
 		return;
 	leave_out(t, at);

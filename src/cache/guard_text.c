@@ -31,10 +31,12 @@ guard_token_add(struct guard_reader *r, enum guard guard, struct bytes text)
 	struct guard_text *t = r->text;
 	struct guard_token *token;
 
-	/* No byte of a text makes more than one token. */
-	if (t->count == t->room)
-		die("guard: more tokens than bytes");
-	token = &t->tokens[t->count++];
+	/* No byte of a text makes more than one token; if one did, the text would not be judged. */
+	token = &t->tokens[t->count];
+	if (t->count < t->room)
+		t->count++;
+	else
+		t->failed = true;
 	*token = (struct guard_token){.text = text, .guard = guard, .after_stop = r->after_stop};
 	r->after_stop = false;
 	r->sentence_start = false;
@@ -47,8 +49,10 @@ guard_copy_take(struct guard_text *text, size_t n)
 {
 	char *p = text->copy + text->copied;
 
-	if (n > text->copy_size - text->copied)
-		die("guard: a copy longer than the text");
+	if (n > text->copy_size - text->copied) {
+		text->failed = true;
+		return text->copy;
+	}
 	text->copied += n;
 	return p;
 }
@@ -461,17 +465,21 @@ guard_text_read(struct guard_text *text, struct bytes source)
 {
 	struct guard_reader r = {.text = text, .sentence_start = true, .breaks = true};
 
-	*text = (struct guard_text){.room = source.n + 1, .copy_size = source.n};
-	text->tokens = mem_try(text->room * sizeof(*text->tokens) + source.n);
+	*text = (struct guard_text){.room = source.n, .copy_size = source.n};
+	/* One more, to be written to when there is no room. */
+	text->tokens = mem_try((text->room + 1) * sizeof(*text->tokens) + text->copy_size);
 	if (!text->tokens)
 		return false;
-	text->copy = (char *)(text->tokens + text->room);
+	text->copy = (char *)(text->tokens + text->room + 1);
 	r.start = r.p = source.p;
 	r.end = source.p + source.n;
 	while (r.p < r.end)
 		read_token(&r);
 	guard_phrase_apply(text);
-	return true;
+	if (!text->failed)
+		return true;
+	guard_text_free(text);
+	return false;
 }
 
 void
