@@ -92,6 +92,7 @@ struct guard_token {
 	uint8_t guard;   /* the rule it belongs to; GUARD_NONE: it is left out */
 	bool after_stop; /* behind a mark of punctuation */
 	bool is_number;  /* written in digits, without a suffix */
+	bool is_mark;    /* the end of a sentence where none begins */
 	bool is_letter;  /* one that may be the pronoun I */
 };
 
@@ -101,6 +102,7 @@ struct guard_text {
 	char *copy; /* of what is compared as it does not stand in the text */
 	size_t copied, copy_size;
 	uint32_t flags; /* of all its words */
+	bool failed;
 };
 
 /* False when memory is out. The tokens borrow from `source`. */
@@ -114,13 +116,14 @@ struct guard_reader {
 	const char *start, *p, *end;
 	bool sentence_start; /* a capital here need not mean a name */
 	bool after_stop;
-	bool asks; /* the sentence is a question by its words */
+	bool breaks; /* a line may end here without meaning it */
+	bool asks;   /* the sentence is a question by its words */
 	size_t sentence_first;
 	unsigned unclosed; /* kinds of quotes that have no end from here on; a bit each */
 };
 
 struct guard_token *guard_token_add(struct guard_reader *r, enum guard guard, struct bytes text);
-/* Room in the copy; there is as much in all as in the text. */
+/* Room in the copy for n bytes, which stand in the text; each of them may be copied once. */
 char *guard_copy_take(struct guard_text *text, size_t n);
 /* The tokens of a piece of text without spaces, quotes and brackets, its punctuation marks taken off. */
 void guard_piece_add(struct guard_reader *r, struct bytes piece);

@@ -160,6 +160,14 @@ is_typo(const struct guard_token *a, const struct guard_token *b)
 	return guard_typo_find(b->text) && !a->word;
 }
 
+/* Does a comma before that token count? It does between numbers, and about negations: pardon impossible, not now. */
+static bool
+is_weighty(const struct guard_text *t, size_t at)
+{
+	return t->tokens[at].guard == GUARD_NEGATION || t->tokens[at - 1].guard == GUARD_NEGATION ||
+	       (t->tokens[at].is_number && t->tokens[at - 1].is_number);
+}
+
 /* Are the tokens at that place the same, or as good as that? */
 static bool
 is_match(struct pair *pair, size_t at)
@@ -168,7 +176,7 @@ is_match(struct pair *pair, size_t at)
 
 	if (is_same_text(a, b))
 		return at == 0 || a->after_stop == b->after_stop ||
-		       !(pair->is_spoken || (a->is_number && pair->a->tokens[at - 1].is_number));
+		       !(pair->is_spoken || is_weighty(pair->a, at));
 	if (!pair->is_plain || a->guard != GUARD_WORDS || b->guard != GUARD_WORDS ||
 	    pair->inexact == INEXACT_MAX)
 		return false;

@@ -208,7 +208,7 @@ end_of(const struct guard_text *t, bool is_ordered)
 		size_t at = t->count - n;
 
 		if (t->tokens[at].after_stop && PHRASE_OF(t, at, phrases) == n) {
-			last = at;
+			last = at - t->tokens[at - 1].is_mark;
 			break;
 		}
 	}
@@ -227,7 +227,7 @@ tell_to_what(struct guard_text *t)
 	bool is_plural;
 
 	if (phrase_at(t, 0, "tell me the") == 0 || !is_text(t, 4, "of") ||
-	    t->tokens[3].guard != GUARD_WORDS)
+	    t->tokens[3].guard != GUARD_WORDS || has_flag(t, 3, FUNCTION))
 		return;
 	noun = t->tokens[3].text;
 	is_plural = noun.n > 3 && noun.p[noun.n - 1] == 's' && noun.p[noun.n - 2] != 's';
@@ -243,13 +243,15 @@ static void
 how_to(struct guard_text *t)
 {
 	static const char *const starts[] = {"how do i", "how can i", "how does 1", "how can 1"};
-	static const char *const others[] = {"look",    "feel", "sound", "seem",   "love",
-	                                     "compare", "die",  "rank",  "differ", "appear",
-	                                     "do",      "fare", "taste", "smell"};
+	static const char *const others[] = {"look",    "feel",  "sound", "seem",   "love",
+	                                     "compare", "die",   "rank",  "differ", "appear",
+	                                     "fare",    "taste", "smell"};
 	static const char *const spoken[] = {"say", "spell", "pronounce", "translate"};
 
+	/* "How can I be late" and "how can I not" ask for a reason. */
 	if (PHRASE_OF(t, 0, starts) == 0 || PHRASE_OF(t, 3, others) > 0 || t->count < 4 ||
-	    (t->flags & TITLE) || ((t->flags & MENTION) && PHRASE_OF(t, 3, spoken) == 0))
+	    t->tokens[3].guard != GUARD_WORDS || has_flag(t, 3, FUNCTION) || (t->flags & TITLE) ||
+	    ((t->flags & MENTION) && PHRASE_OF(t, 3, spoken) == 0))
 		return;
 	t->tokens[1].text = bytes_of("to");
 	t->tokens[1].guard = GUARD_WORDS;
@@ -265,6 +267,7 @@ drop_do(struct guard_text *t)
 	size_t at = verb_at(t);
 
 	if (!is_question(t, 0) || (t->flags & (TITLE | MENTION)) || t->count < 4 ||
+	    t->tokens[at + 1 < t->count ? at + 1 : at].guard == GUARD_NEGATION ||
 	    !(is_text(t, at, "do") || is_text(t, at, "does")))
 		return;
 	leave_out(t, at);
@@ -321,7 +324,8 @@ judge_neighbours(struct guard_text *t)
 		if (token->is_letter && is_pronoun(t, i)) {
 			token->guard = GUARD_WORDS;
 			token->text = bytes_of("i");
-		} else if (token->word && is_text(t, i, "1") && i > 0 && is_text(t, i - 1, "no")) {
+		} else if (token->word && !token->after_stop && is_text(t, i, "1") && i > 0 &&
+		           is_text(t, i - 1, "no")) {
 			/* No one is not number one. */
 			token->text = bytes_of("one");
 		} else if (is_text(t, i, "a") &&
@@ -387,8 +391,11 @@ drop_manners(struct guard_text *t)
 {
 	static const char *const greetings[] = {"hi there", "hello there", "hey there",
 	                                        "hi",       "hello",       "hey"};
-	size_t greeting = PHRASE_OF(t, 0, greetings), order = order_at(t, greeting),
-	       question = question_at(t, order), last;
+	size_t greeting = PHRASE_OF(t, 0, greetings), order, question, last;
+
+	greeting += greeting > 0 && greeting < t->count && t->tokens[greeting].is_mark;
+	order = order_at(t, greeting);
+	question = question_at(t, order);
 
 	if (t->flags & (TITLE | MENTION)) {
 		if (order > greeting && is_order_to_make(t, order))

@@ -22,6 +22,7 @@ enum {
 	QUOTE_COUNT = sizeof(quotes) / sizeof(quotes[0]),
 	QUOTE_SINGLE = 6, /* from here on: may be an apostrophe */
 	TICKS_MAX = 6,    /* longest run of backticks that may open code */
+	GAP_MIN = 3,      /* bytes of white space that mean something */
 };
 
 struct guard_token *
@@ -30,13 +31,16 @@ guard_token_add(struct guard_reader *r, enum guard guard, struct bytes text)
 	struct guard_text *t = r->text;
 	struct guard_token *token;
 
-	/* No byte of a text makes more than one token. */
-	if (t->count == t->room)
-		die("guard: more tokens than bytes");
-	token = &t->tokens[t->count++];
+	/* No byte of a text makes more than one token; if one did, the text would not be judged. */
+	token = &t->tokens[t->count];
+	if (t->count < t->room)
+		t->count++;
+	else
+		t->failed = true;
 	*token = (struct guard_token){.text = text, .guard = guard, .after_stop = r->after_stop};
 	r->after_stop = false;
 	r->sentence_start = false;
+	r->breaks = false;
 	return token;
 }
 
@@ -45,8 +49,10 @@ guard_copy_take(struct guard_text *text, size_t n)
 {
 	char *p = text->copy + text->copied;
 
-	if (n > text->copy_size - text->copied)
-		die("guard: a copy longer than the text");
+	if (n > text->copy_size - text->copied) {
+		text->failed = true;
+		return text->copy;
+	}
 	text->copied += n;
 	return p;
 }
@@ -191,20 +197,33 @@ read_code(struct guard_reader *r)
 	return false;
 }
 
-/* White space. A line's indentation counts: moving one may move a statement of code out of a loop. */
+/*
+ * White space. Where a line ends counts, unless a sentence ends there too, and so does its indentation: moving one may
+ * move a statement of code out of a loop. Wide gaps within a line may be places of a board.
+ */
 static void
 read_space(struct guard_reader *r, const char *after)
 {
-	const char *line = after;
+	const char *first = r->p, *line = after;
 
-	while (line > r->p && line[-1] != '\n' && line[-1] != '\r')
+	while (line > first && line[-1] != '\n' && line[-1] != '\r')
 		line--;
-	r->sentence_start |= line > r->p;
-	if (line > r->p && line < after && after < r->end) {
-		guard_token_add(r, GUARD_QUOTES, (struct bytes){line, (size_t)(after - line)});
-		r->sentence_start = true;
-	}
 	r->p = after;
+	if (line > first)
+		r->sentence_start = true;
+	if (r->text->count == 0 || after == r->end)
+		return;
+	if (line == first) {
+		if (after - first >= GAP_MIN || memchr(first, '\t', (size_t)(after - first)))
+			guard_token_add(r, GUARD_QUOTES,
+			                (struct bytes){first, (size_t)(after - first)});
+		return;
+	}
+	if (!r->breaks)
+		guard_token_add(r, GUARD_QUOTES, bytes_of("\n"));
+	if (line < after)
+		guard_token_add(r, GUARD_QUOTES, (struct bytes){line, (size_t)(after - line)});
+	r->sentence_start = true;
 }
 
 /* Characters of questions in languages that are not cut into words here. */
@@ -276,7 +295,8 @@ is_abbreviation(struct bytes piece)
 {
 	if (piece.n == 0)
 		return false;
-	if (piece.n == 1 || memchr(piece.p, '.', piece.n) || bytes_is(piece, "vs"))
+	if ((piece.n == 1 && letter_is_letter((unsigned char)*piece.p)) ||
+	    memchr(piece.p, '.', piece.n) || bytes_is(piece, "vs"))
 		return true;
 	return piece.n <= 3 && *piece.p >= 'A' && *piece.p <= 'Z';
 }
@@ -297,14 +317,28 @@ is_asking_sentence(const struct guard_reader *r)
 	return r->asks;
 }
 
+/* Is what follows on the line no beginning of a sentence: a small letter, a digit, a letter without case? */
+static bool
+goes_on(const struct guard_reader *r, const char *p)
+{
+	uint32_t c;
+
+	while (p < r->end && (*p == ' ' || *p == '\t'))
+		p++;
+	if (p == r->end)
+		return false;
+	c = letter_next(&p, r->end);
+	return (letter_is_letter(c) && letter_fold(c) == c) || letter_is_digit(c);
+}
+
 /*
  * Marks of punctuation behind a piece. They carry no meaning, but for a question mark that alone makes a question of
- * a sentence.
+ * a sentence, and for those that end a sentence where none begins: does ab? match a.
  */
 static void
 stops_add(struct guard_reader *r, struct bytes piece, const char *p, const char *end)
 {
-	bool ends = false, is_question = false;
+	bool ends = false, is_question = false, breaks = false;
 
 	if (p == end)
 		return;
@@ -315,12 +349,17 @@ stops_add(struct guard_reader *r, struct bytes piece, const char *p, const char 
 		ends |= c == '?' || c == '!' || c == 0x3002 || c == 0xFF01 || c == 0xFF1F ||
 		        c == 0x0964 || c == 0x061F || c == 0x06D4 || c == 0xFF0E || c == 0x2026 ||
 		        (c == '.' && !is_abbreviation(piece));
+		breaks |= ends || c == '.' || c == ':' || c == ';';
 	}
-	if (is_question && !is_asking_sentence(r))
+	if (ends && goes_on(r, end))
+		guard_token_add(r, GUARD_QUOTES, (struct bytes){p, (size_t)(end - p)})->is_mark =
+		        true;
+	else if (is_question && !is_asking_sentence(r))
 		guard_token_add(r, GUARD_QUESTION, bytes_of("?"));
 	if (ends)
 		sentence_end(r);
 	r->after_stop = true;
+	r->breaks = breaks;
 }
 
 /* Does an exclamation mark at p mean a factorial? */
@@ -338,16 +377,31 @@ is_factorial(const struct guard_reader *r, const char *first, const char *p)
 	       (p - first == 1 && letter_is_letter((unsigned char)last));
 }
 
-/* Does a mark stand by itself within a line, as in a ? b : c? */
+/* Do marks stand by themselves, as in a ? b : c, or on a board, and not at a line's end as the French write them? */
 static bool
 is_lone_mark(const struct guard_reader *r, const char *first, const char *end)
 {
-	if (*first == ',' || *first == '.' || (unsigned char)*first >= 0x80 || first == r->start ||
-	    !letter_is_space((unsigned char)first[-1]))
+	const char *next = end;
+
+	if (first > r->start && !letter_is_space((unsigned char)first[-1]))
 		return false;
-	while (end < r->end && (*end == ' ' || *end == '\t'))
-		end++;
-	return end < r->end && *end != '\n' && *end != '\r';
+	while (next < r->end && (*next == ' ' || *next == '\t'))
+		next++;
+	if (next < r->end && *next != '\n' && *next != '\r')
+		return true;
+	for (const char *p = first; p < end; p++) {
+		if (*p == '.' || *p == ',')
+			return true;
+	}
+	return false;
+}
+
+/* Marks in a row that are no punctuation; three points are. */
+static bool
+is_row(const char *p, const char *end)
+{
+	return end - p >= 2 && p[0] == p[1] &&
+	       (*p == ',' || *p == ';' || *p == ':' || (*p == '.' && end - p != 3));
 }
 
 /* All up to the next space, quote, bracket or ideograph. */
@@ -368,7 +422,7 @@ read_piece(struct guard_reader *r)
 	r->p = end;
 	if (is_factorial(r, first, core))
 		core++;
-	else if (core == first && is_lone_mark(r, first, end))
+	else if (is_row(core, end) || (core == first && is_lone_mark(r, first, end)))
 		core = end;
 	if (core > first)
 		guard_piece_add(r, (struct bytes){first, (size_t)(core - first)});
@@ -409,19 +463,23 @@ read_token(struct guard_reader *r)
 bool
 guard_text_read(struct guard_text *text, struct bytes source)
 {
-	struct guard_reader r = {.text = text, .sentence_start = true};
+	struct guard_reader r = {.text = text, .sentence_start = true, .breaks = true};
 
-	*text = (struct guard_text){.room = source.n + 1, .copy_size = source.n};
-	text->tokens = mem_try(text->room * sizeof(*text->tokens) + source.n);
+	*text = (struct guard_text){.room = source.n, .copy_size = source.n};
+	/* One more, to be written to when there is no room. */
+	text->tokens = mem_try((text->room + 1) * sizeof(*text->tokens) + text->copy_size);
 	if (!text->tokens)
 		return false;
-	text->copy = (char *)(text->tokens + text->room);
+	text->copy = (char *)(text->tokens + text->room + 1);
 	r.start = r.p = source.p;
 	r.end = source.p + source.n;
 	while (r.p < r.end)
 		read_token(&r);
 	guard_phrase_apply(text);
-	return true;
+	if (!text->failed)
+		return true;
+	guard_text_free(text);
+	return false;
 }
 
 void

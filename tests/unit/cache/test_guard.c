@@ -258,6 +258,8 @@ START_TEST(test_hostile_texts_take_no_longer)
 	        "+1",       "<=",    "isn't ",  "colour ",      "colors ",
 	        "a b c d ", ".",     "twenty-", "twenty-five ", "$1",
 	        "1km",      "U.",    "the ",    "is ",          "please ",
+	        "? ",       ". a",   "\t",      "   ",          "\n",
+	        "x. ",
 	};
 
 	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
