@@ -431,8 +431,9 @@ keep(struct exchange *x, struct cache_entry *entry)
 	return NULL;
 }
 
+/* in_one_piece: as a client who wants it so has got it; then it has the usage that there is, which may be none. */
 static struct cache_entry *
-keep_record(struct exchange *x, struct bytes completion)
+keep_record(struct exchange *x, struct bytes completion, bool in_one_piece)
 {
 	struct recall_source source = source_of(x);
 	const struct buf *usage = &x->recall.usage[source.draft ? CASCADE_DRAFT : CASCADE_HEAVY];
@@ -443,7 +444,7 @@ keep_record(struct exchange *x, struct bytes completion)
 
 	buf_init(&record, 0);
 	if (chat_record_make(completion, buf_bytes(usage), &facts, &record))
-		entry = make_entry(x, buf_bytes(&record), facts.has_usage);
+		entry = make_entry(x, buf_bytes(&record), facts.has_usage || in_one_piece);
 	if (entry)
 		refusal = recall_refusal(&x->recall, &source, &facts);
 	if (!refusal && record.n > x->recall.config->max_answer_bytes)
@@ -464,14 +465,14 @@ exchange_keep(struct exchange *x, struct bytes body)
 	if (!x->recall.keeps || x->cascade.decision == DECISION_CACHE_HIT)
 		return NULL;
 	if (body.n > 0)
-		return keep_record(x, body);
+		return keep_record(x, body, true);
 	if (!x->recall.said_all) {
 		metric_add(x->service->shard, METRIC_CACHE_KEPT, "too_large", NULL, 1);
 		return NULL;
 	}
 	buf_init(&completion, 0);
 	if (assemble(x, &completion))
-		entry = keep_record(x, buf_bytes(&completion));
+		entry = keep_record(x, buf_bytes(&completion), false);
 	buf_fini(&completion);
 	return entry;
 }

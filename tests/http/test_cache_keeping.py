@@ -238,6 +238,14 @@ def test_calls_are_kept_where_the_route_says_so(caching, upstream, question, sou
     assert hit.calls == wanted
 
 
+def test_an_answer_whose_server_tells_no_usage_is_given_again_as_it_was(caching, upstream, question):
+    escalates_to(upstream, scripts.reply(200, f.completion("No count.", head=HEAVY)))
+    assert "usage" not in ask(caching, question).document
+    hit = ask(caching, question)
+    assert_hit(hit, "exact", "heavyweight", "good")
+    assert hit.text == "No count." and "usage" not in hit.document
+
+
 # How much of it
 
 
