@@ -69,8 +69,11 @@ copy_label(char *to, size_t size, struct bytes label)
 static bool
 take_hit(struct exchange *x, struct cache_entry *entry, double similarity, const char *result)
 {
+	const struct config_model *asked = x->answered;
 	struct recall *recall = &x->recall;
 
+	/* Whose answer is under way, it is not the one that is given. */
+	x->answered = NULL;
 	recall->hit = entry;
 	recall->similarity = similarity;
 	recall->result = result;
@@ -80,6 +83,7 @@ take_hit(struct exchange *x, struct cache_entry *entry, double similarity, const
 	if (x->cascade.decision == DECISION_CACHE_HIT)
 		return true;
 	cache_entry_unref(entry);
+	x->answered = asked;
 	recall->hit = NULL;
 	recall->result = "miss";
 	return false;
