@@ -503,6 +503,34 @@ def test_an_answer_ahead_of_its_vector_is_known_to_exact_repeats_at_once_and_to_
     assert reply.header("X-Cache-Id") == exact.header("X-Cache-Id")
 
 
+def test_an_answer_that_is_deleted_ahead_of_its_vector_stays_deleted(talk, upstream):
+    talk.embedder.alike(ASKED, AGAIN)
+    gate = talk.embedder.hold()
+    upstream.on("small-1", confident("It was kept."))
+    before = talk.counted("ok")
+    talk.ask(ASKED)
+    cache_id = talk.ask(ASKED).header("X-Cache-Id")
+    assert talk.gateway.request("DELETE", f"/v1/cache/{cache_id}").status == 204
+    gate.set()
+    eventually(lambda: talk.counted("ok") == before + 1, "the vector")
+    talk.misses(AGAIN, [("Cache-Control", "no-store")])
+    talk.misses(ASKED)
+
+
+def test_a_newer_answer_is_not_replaced_by_an_older_ones_vector(talk, upstream):
+    gate = talk.embedder.hold()
+    upstream.on("small-1", confident("The older."))
+    talk.ask(ASKED)
+    talk.embedder.hold()
+    upstream.on("small-1", confident("The newer."))
+    assert talk.ask(ASKED, [("Cache-Control", "no-cache")]).text == "The newer."
+    before = talk.counted("ok")
+    gate.set()
+    eventually(lambda: talk.counted("ok") == before + 1, "the older one's vector")
+    assert talk.ask(ASKED).text == "The newer."
+    upstream.wait_request("embed-1", 2)
+
+
 def test_no_cache_asks_anew_and_keeps_what_comes_of_it(talk):
     known(talk)
     asked = [("Cache-Control", "no-cache")]
