@@ -50,7 +50,8 @@ archive_load(struct archive *archive)
 	case SNAPSHOT_MISSING:
 	case SNAPSHOT_STOPPED: break;
 	}
-	archive->written_changes = changes_of(archive->cache);
+	/* What else has changed since the cache was made is not in the file. */
+	archive->written_changes = loaded;
 }
 
 static void

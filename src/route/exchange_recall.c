@@ -69,8 +69,11 @@ copy_label(char *to, size_t size, struct bytes label)
 static bool
 take_hit(struct exchange *x, struct cache_entry *entry, double similarity, const char *result)
 {
+	const struct config_model *asked = x->answered;
 	struct recall *recall = &x->recall;
 
+	/* Whose answer is under way, it is not the one that is given. */
+	x->answered = NULL;
 	recall->hit = entry;
 	recall->similarity = similarity;
 	recall->result = result;
@@ -80,6 +83,7 @@ take_hit(struct exchange *x, struct cache_entry *entry, double similarity, const
 	if (x->cascade.decision == DECISION_CACHE_HIT)
 		return true;
 	cache_entry_unref(entry);
+	x->answered = asked;
 	recall->hit = NULL;
 	recall->result = "miss";
 	return false;
@@ -323,21 +327,35 @@ struct late_vector {
 	struct cache_entry *entry; /* owned: a reference */
 };
 
+/* Has nobody deleted or replaced it meanwhile? */
+static bool
+is_kept(struct cache *cache, const struct cache_entry *entry, uint64_t now_ms)
+{
+	struct cache_entry *found = cache_find(cache, &entry->key, false, now_ms);
+	bool same = found == entry;
+
+	cache_entry_unref(found);
+	return same;
+}
+
 static void
 on_late_vector(void *arg, struct embedding *embedding, const char *why)
 {
 	struct late_vector *late = arg;
+	struct cache *cache = late->service->cache;
 	struct cache_entry with = *late->entry, *entry = NULL;
+	uint64_t now_ms = clock_wall_ms();
 
 	(void)why;
-	if (embedding) {
+	if (embedding && is_kept(cache, late->entry, now_ms)) {
 		with.vector = embedding->vector;
 		with.dimensions = embedding->dimensions;
 		entry = cache_entry_new(&with, false);
-		free(embedding->vector);
 	}
 	if (entry)
-		cache_insert(late->service->cache, entry, clock_wall_ms());
+		cache_insert(cache, entry, now_ms);
+	if (embedding)
+		free(embedding->vector);
 	cache_entry_unref(late->entry);
 	free(late);
 }
