@@ -58,6 +58,10 @@ bool recall_init(struct recall *recall, const struct config_route *route,
                  const struct recall_headers *headers, struct api_error *error);
 void recall_fini(struct recall *recall);
 
+/* Takes over a reference to what is to be given. */
+void recall_set_hit(struct recall *recall, struct cache_entry *entry, double similarity,
+                    const char *result);
+
 /* Who asks, by the header Authorization (NULL: nobody in particular). */
 struct sha256 recall_caller(const char *authorization);
 

@@ -56,15 +56,6 @@ exchange_recall_init(struct exchange *x, struct api_error *error)
 
 /* ---------------------------------------------------------------- looking up */
 
-static void
-copy_label(char *to, size_t size, struct bytes label)
-{
-	size_t n = label.n < size ? label.n : size - 1;
-
-	memcpy(to, label.p, n);
-	to[n] = '\0';
-}
-
 /* True: it was not too late for it. */
 static bool
 take_hit(struct exchange *x, struct cache_entry *entry, double similarity, const char *result)
@@ -74,11 +65,7 @@ take_hit(struct exchange *x, struct cache_entry *entry, double similarity, const
 
 	/* Whose answer is under way, it is not the one that is given. */
 	x->answered = NULL;
-	recall->hit = entry;
-	recall->similarity = similarity;
-	recall->result = result;
-	copy_label(recall->model, sizeof(recall->model), entry->model);
-	copy_label(recall->provider, sizeof(recall->provider), entry->provider);
+	recall_set_hit(recall, entry, similarity, result);
 	exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_CACHED, .reason = result});
 	if (x->cascade.decision == DECISION_CACHE_HIT)
 		return true;

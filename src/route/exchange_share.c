@@ -219,9 +219,28 @@ exchange_share_piece(struct exchange *x, struct bytes piece)
 		said_too_much(x);
 }
 
+/* What was found for the leader by its likeness is not near enough for those who asked for more. */
+static void
+part_doubtful(struct exchange *x)
+{
+	struct exchange *follower, *next;
+
+	for (follower = TAILQ_FIRST(&x->recall.flight->followers); follower; follower = next) {
+		next = TAILQ_NEXT(follower, followers);
+		if (follower->recall.threshold <= x->recall.similarity)
+			continue;
+		leave(follower);
+		if (!exchange_follow(follower)) {
+			exchange_lead(follower);
+			exchange_ask(follower);
+		}
+	}
+}
+
 void
 exchange_share_done(struct exchange *x, struct cache_entry *entry)
 {
+	bool hit = x->cascade.decision == DECISION_CACHE_HIT;
 	struct exchange *follower;
 
 	if (!exchange_leads(x))
@@ -229,12 +248,15 @@ exchange_share_done(struct exchange *x, struct cache_entry *entry)
 	flight_close(x->recall.flight);
 	if (!entry)
 		part(x);
+	else if (hit)
+		part_doubtful(x);
 	while ((follower = TAILQ_FIRST(&x->recall.flight->followers))) {
 		leave(follower);
 		follower->answered = x->answered;
 		follower->recall.result = "shared";
 		if (!follower->client.streaming)
-			follower->recall.hit = cache_entry_ref(entry);
+			recall_set_hit(&follower->recall, cache_entry_ref(entry),
+			               hit ? x->recall.similarity : 1, "shared");
 		exchange_step(follower, (struct cascade_event){.kind = CASCADE_EVENT_CACHED,
 		                                               .reason = "shared"});
 	}

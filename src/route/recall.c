@@ -123,6 +123,26 @@ recall_fini(struct recall *recall)
 		buf_fini(&recall->usage[leg]);
 }
 
+static void
+copy_label(char *to, size_t size, struct bytes label)
+{
+	size_t n = label.n < size ? label.n : size - 1;
+
+	memcpy(to, label.p, n);
+	to[n] = '\0';
+}
+
+void
+recall_set_hit(struct recall *recall, struct cache_entry *entry, double similarity,
+               const char *result)
+{
+	recall->hit = entry;
+	recall->similarity = similarity;
+	recall->result = result;
+	copy_label(recall->model, sizeof(recall->model), entry->model);
+	copy_label(recall->provider, sizeof(recall->provider), entry->provider);
+}
+
 enum flight_form
 recall_form(const struct chat_request *request)
 {
