@@ -284,8 +284,10 @@ drop_the(struct guard_text *t)
 		if (is_text(t, i, "the") &&
 		    (has_flag(t, i + 1, THE) ||
 		     (t->tokens[i + 1].guard == GUARD_WORDS && !has_flag(t, i + 1, FUNCTION) &&
-		      is_text(t, i + 2, "of"))))
+		      is_text(t, i + 2, "of")))) {
 			leave_out(t, i);
+			t->tokens[i + 1].is_definite = true;
+		}
 	}
 	close_gaps(t);
 }
