@@ -89,11 +89,12 @@ struct guard_token {
 	struct bytes text;
 	/* What is known of it. NULL: nothing, or it is not taken for that word. */
 	const struct guard_word *word;
-	uint8_t guard;   /* the rule it belongs to; GUARD_NONE: it is left out */
-	bool after_stop; /* behind a mark of punctuation */
-	bool is_number;  /* written in digits, without a suffix */
-	bool is_mark;    /* the end of a sentence where none begins */
-	bool is_letter;  /* one that may be the pronoun I */
+	uint8_t guard;    /* the rule it belongs to; GUARD_NONE: it is left out */
+	bool after_stop;  /* behind a mark of punctuation */
+	bool is_number;   /* written in digits, without a suffix */
+	bool is_definite; /* `the` was left out before it */
+	bool is_mark;     /* the end of a sentence where none begins */
+	bool is_letter;   /* one that may be the pronoun I */
 };
 
 struct guard_text {

@@ -59,11 +59,27 @@ is_order_for(const struct guard_text *t)
 	       !bytes_is(t->tokens[0].text, "explain");
 }
 
+/* Is it said which of them is meant: the moon, my moons? */
 static bool
-may_be_one_or_several(const struct pair *pair)
+is_definite(const struct guard_text *t, size_t at)
+{
+	static const char *const before[] = {"the", "this",  "that", "these", "those", "a",
+	                                     "an",  "my",    "your", "his",   "her",   "our",
+	                                     "its", "their", "each", "every", "'s",    "1"};
+
+	for (size_t i = 0; at > 0 && i < sizeof(before) / sizeof(before[0]); i++) {
+		if (bytes_is(t->tokens[at - 1].text, before[i]))
+			return true;
+	}
+	return t->tokens[at].is_definite;
+}
+
+/* May one stand for several, as vitamin for vitamins? */
+static bool
+may_be_one_or_several(const struct pair *pair, size_t at)
 {
 	return !((pair->a->flags | pair->b->flags) & SUPERLATIVE) && !is_order_for(pair->a) &&
-	       !is_order_for(pair->b);
+	       !is_order_for(pair->b) && !is_definite(pair->a, at) && !is_definite(pair->b, at);
 }
 
 /* Is it used as a verb that has an object: to fix a, fix my? */
@@ -103,7 +119,7 @@ is_synonym(const struct pair *pair, size_t at)
 	if (!a || !b || a->same[0] == '\0' || a->kind != PLAIN || b->kind != PLAIN ||
 	    strcmp(a->same, b->same) != 0)
 		return false;
-	if ((a->flags & PLURAL) != (b->flags & PLURAL) && !may_be_one_or_several(pair))
+	if ((a->flags & PLURAL) != (b->flags & PLURAL) && !may_be_one_or_several(pair, at))
 		return false;
 	if (pair->is_title && !(a->flags & b->flags & TITLE))
 		return false;
@@ -185,7 +201,7 @@ is_match(struct pair *pair, size_t at)
 		return true;
 	if (pair->is_title)
 		return false;
-	if (!is_fixed(a) && !is_fixed(b) && may_be_one_or_several(pair) &&
+	if (!is_fixed(a) && !is_fixed(b) && may_be_one_or_several(pair, at) &&
 	    (is_plural(a->text, b->text) || is_plural(b->text, a->text)))
 		return true;
 	return is_typo(a, b) && ++pair->typos <= TYPOS_MAX;

@@ -260,32 +260,47 @@ how_to(struct guard_text *t)
 	close_gaps(t);
 }
 
-/* "How does a lock work" to "how a lock work(s)": do and does only carry the question. */
+/*
+ * "How does a lock work" to "how a lock work(s)": do and does only carry the question. Not behind what, which and how
+ * many: what animals eat at night is not what they do. Nor is how fast trains run how fast they do, so there an article
+ * or a pronoun must follow.
+ */
 static void
 drop_do(struct guard_text *t)
 {
+	static const char *const questions[] = {"how", "why", "when", "where"};
 	size_t at = verb_at(t);
 
-	if (!is_question(t, 0) || (t->flags & (TITLE | MENTION)) || t->count < 4 ||
-	    t->tokens[at + 1 < t->count ? at + 1 : at].guard == GUARD_NEGATION ||
-	    !(is_text(t, at, "do") || is_text(t, at, "does")))
+	if (t->count < 4 || (t->flags & (TITLE | MENTION)) || PHRASE_OF(t, 0, questions) == 0 ||
+	    !(is_text(t, at, "do") || is_text(t, at, "does")) ||
+	    t->tokens[at + 1].guard == GUARD_NEGATION ||
+	    (at == 2 && !has_flag(t, at + 1, FUNCTION)) || is_text(t, 1, "many") ||
+	    is_text(t, 1, "much"))
 		return;
 	leave_out(t, at);
 	close_gaps(t);
 }
 
-/* "(The) capital of", "(the) best way": the article changes nothing. */
+/* Of a noun that has one of its own, or of the best. */
+static bool
+is_the_one(const struct guard_text *t, size_t at)
+{
+	return has_flag(t, at, THE) || (at < t->count && t->tokens[at].guard == GUARD_WORDS &&
+	                                !has_flag(t, at, FUNCTION) && is_text(t, at + 1, "of"));
+}
+
+/* "What is (the) capital of", "what are (the) best": the article changes nothing. In the front of a bus is not in front
+ * of it, so it must follow such a verb. */
 static void
 drop_the(struct guard_text *t)
 {
 	if (t->flags & (TITLE | MENTION))
 		return;
 	for (size_t i = 0; i + 1 < t->count; i++) {
-		if (is_text(t, i, "the") &&
-		    (has_flag(t, i + 1, THE) ||
-		     (t->tokens[i + 1].guard == GUARD_WORDS && !has_flag(t, i + 1, FUNCTION) &&
-		      is_text(t, i + 2, "of"))))
+		if (is_text(t, i, "the") && (i == 0 || is_be(t, i - 1)) && is_the_one(t, i + 1)) {
 			leave_out(t, i);
+			t->tokens[i + 1].is_definite = true;
+		}
 	}
 	close_gaps(t);
 }
