@@ -6,6 +6,7 @@
 
 enum {
 	RECALL_BODY_MAX_BYTES = 256 * 1024,      /* to make a key of more would take too long */
+	RECALL_QUESTION_MAX_BYTES = 4096,        /* to compare longer ones may take too long */
 	RECALL_SAID_MAX_BYTES = 4 * 1024 * 1024, /* of events */
 	RECALL_USAGE_MAX_BYTES = 16 * 1024,
 };
@@ -155,6 +156,7 @@ bool
 recall_compares(const struct recall *recall)
 {
 	return recall->config->embedder != EMBEDDER_NONE && recall->key.has_question &&
+	       recall->key.question.n <= RECALL_QUESTION_MAX_BYTES &&
 	       !guard_is_short(buf_bytes(&recall->key.question));
 }
 
