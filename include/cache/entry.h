@@ -20,7 +20,7 @@ struct cache_entry {
 	struct sha256
 	        scope; /* of all that shapes the answer but the question; of no use without a vector */
 	uint64_t stored_ms, expires_ms; /* wall clock */
-	bool has_usage;                 /* the document has `usage`, or all that its upstream tells */
+	bool has_usage; /* the document has `usage`, or all that its upstream tells */
 	struct bytes
 	        document; /* the chat.completion as JSON, without its members id and created: {"object":… */
 	struct bytes model, provider; /* labels of the model that answered */
