@@ -188,9 +188,15 @@ const char *
 http_call_header(const struct http_call *call, const char *name)
 {
 	struct evhttp_request *request = http_call_check(call)->request;
-	const char *value = evhttp_find_header(evhttp_request_get_input_headers(request), name);
+	struct evkeyval *field;
 
-	return value ? value + strspn(value, " \t") : NULL;
+	/* The first letter tells most names apart: a request is asked for several that it does not have. */
+	TAILQ_FOREACH(field, evhttp_request_get_input_headers(request), next)
+	{
+		if ((field->key[0] | 0x20) == (name[0] | 0x20) && strcasecmp(field->key, name) == 0)
+			return field->value + strspn(field->value, " \t");
+	}
+	return NULL;
 }
 
 struct bytes
