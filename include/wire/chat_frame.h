@@ -31,6 +31,8 @@ struct chat_usage {
 	bool known;
 };
 
+struct chat_frame_head; /* what the last frame began with: the next one begins so, as a rule */
+
 struct chat_frame {
 	struct bytes text; /* borrowed payload */
 	struct json_object_span span;
@@ -42,6 +44,7 @@ struct chat_frame {
 	size_t choice_count, choice_cap;
 	struct chat_token *tokens; /* owned, reused */
 	size_t token_count, token_cap;
+	struct chat_frame_head *head; /* owned, reused; NULL: none was kept yet */
 };
 
 void chat_frame_init(struct chat_frame *frame);

@@ -92,6 +92,25 @@ static const struct json_name usage_keys[USAGE_KEY_COUNT] = {
 
 static const struct json_name details_keys[] = {JSON_NAME("cached_tokens")};
 
+enum { HEAD_MAX_BYTES = 512, HEAD_VALUES = 5 };
+
+/* A value of it, by its place. */
+struct head_value {
+	size_t at, n;
+	enum json_kind kind;
+};
+
+/* All that stands in front of the choices is the same in each frame of a stream. What was read of it holds for a
+ * frame that begins with the same bytes. */
+struct chat_frame_head {
+	char text[HEAD_MAX_BYTES];
+	size_t n;    /* 0: none */
+	size_t open; /* where the object begins */
+	uint32_t seen;
+	struct json_scan scan; /* its pointers are set anew each time */
+	struct head_value values[HEAD_VALUES];
+};
+
 void
 chat_frame_init(struct chat_frame *frame)
 {
@@ -103,6 +122,7 @@ chat_frame_fini(struct chat_frame *frame)
 {
 	free(frame->choices);
 	free(frame->tokens);
+	free(frame->head);
 	*frame = (struct chat_frame){.choices = NULL};
 }
 
@@ -378,6 +398,7 @@ frame_reset(struct chat_frame *frame, struct bytes payload)
 	        .choice_cap = frame->choice_cap,
 	        .tokens = frame->tokens,
 	        .token_cap = frame->token_cap,
+	        .head = frame->head,
 	};
 }
 
@@ -409,22 +430,98 @@ member_read(struct chat_frame *frame, struct json_walk *walk, size_t key, bool *
 	}
 }
 
+/* The members that are kept of a head, in an order of their own. */
+static void
+head_members(struct chat_frame *frame, struct json_value *members[HEAD_VALUES])
+{
+	members[0] = &frame->id;
+	members[1] = &frame->created;
+	members[2] = &frame->model;
+	members[3] = &frame->system_fingerprint;
+	members[4] = &frame->service_tier;
+}
+
+/* The walk has come to the choices. */
+static void
+head_keep(struct chat_frame *frame, const struct json_walk *walk, uint32_t seen)
+{
+	const char *text = frame->text.p;
+	size_t n = (size_t)(walk->scan->p - text);
+	struct json_value *members[HEAD_VALUES];
+	struct chat_frame_head *head;
+
+	if (n > HEAD_MAX_BYTES || walk->open_slot || frame->usage.value.kind != JSON_KIND_NONE)
+		return;
+	if (!frame->head)
+		frame->head = calloc(1, sizeof(*frame->head));
+	if (!(head = frame->head))
+		return;
+	memcpy(head->text, text, n);
+	head->n = n;
+	head->open = (size_t)(frame->span.open - text);
+	head->seen = seen;
+	head->scan = *walk->scan;
+	head_members(frame, members);
+	for (size_t i = 0; i < HEAD_VALUES; i++) {
+		head->values[i] = (struct head_value){.n = members[i]->n, .kind = members[i]->kind};
+		if (members[i]->kind != JSON_KIND_NONE)
+			head->values[i].at = (size_t)(members[i]->p - text);
+	}
+}
+
+/* True: the frame begins like the last one, and the walk is where its choices begin. */
+static bool
+head_resume(struct chat_frame *frame, struct json_walk *walk, uint32_t *seen)
+{
+	const struct chat_frame_head *head = frame->head;
+	const char *text = frame->text.p;
+	struct json_value *members[HEAD_VALUES];
+
+	if (!head || head->n == 0 || frame->text.n < head->n ||
+	    memcmp(text, head->text, head->n) != 0)
+		return false;
+	*walk->scan = head->scan;
+	walk->scan->begin = text;
+	walk->scan->end = text + frame->text.n;
+	walk->scan->p = text + head->n;
+	walk->scan->last = NULL;
+	walk->span = &frame->span;
+	walk->open_slot = NULL;
+	frame->span.open = text + head->open;
+	*seen = head->seen;
+	head_members(frame, members);
+	for (size_t i = 0; i < HEAD_VALUES; i++) {
+		const struct head_value *value = &head->values[i];
+
+		if (value->kind != JSON_KIND_NONE)
+			*members[i] = (struct json_value){text + value->at, value->n, value->kind};
+	}
+	return true;
+}
+
 static bool
 completion_read(struct chat_frame *frame)
 {
 	struct json_scan s;
-	struct json_walk walk;
+	struct json_walk walk = {.scan = &s};
 	bool has_choices = false;
 	uint32_t seen = 0;
 	size_t key;
 
-	json_scan_init(&s, frame->text);
-	if (!json_walk_enter(&walk, &s, &frame->span))
-		return false;
+	if (head_resume(frame, &walk, &seen)) {
+		if (!member_read(frame, &walk, FRAME_CHOICES, &has_choices))
+			return false;
+	} else {
+		json_scan_init(&s, frame->text);
+		if (!json_walk_enter(&walk, &s, &frame->span))
+			return false;
+	}
 	while (json_walk_next(&walk)) {
-		if (!json_key_find_once(walk.member.key, frame_keys, FRAME_KEY_COUNT, &seen,
-		                        &key) ||
-		    !member_read(frame, &walk, key, &has_choices))
+		if (!json_key_find_once(walk.member.key, frame_keys, FRAME_KEY_COUNT, &seen, &key))
+			return false;
+		if (key == FRAME_CHOICES)
+			head_keep(frame, &walk, seen);
+		if (!member_read(frame, &walk, key, &has_choices))
 			return false;
 	}
 	return json_scan_end(&s) && (has_choices || frame->usage_counts.known);

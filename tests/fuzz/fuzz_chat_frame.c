@@ -291,6 +291,36 @@ check_patches(const struct chat_frame *frame, const struct chat_frame_view *view
 		check_patch(frame, view, &patches[i]);
 }
 
+/* Behind another frame that begins alike it is read as by itself: behind the same one, and behind each end cut off and
+ * each last byte changed. */
+static void
+check_after_another(const struct chat_frame *alone)
+{
+	struct bytes text = alone->text;
+	size_t most = text.n < 64 ? text.n : 64;
+	char *other = mem_new(text.n + 1);
+	struct chat_frame frame;
+
+	chat_frame_init(&frame);
+	for (size_t i = 0; i <= most; i++) {
+		memcpy(other, text.p, text.n);
+		other[text.n - i] ^= i > 0;
+		chat_frame_read(&frame, (struct bytes){other, text.n - i / 2});
+		check(chat_frame_read(&frame, text), "readable behind another");
+		check_frame_same(alone, &frame);
+		check(frame.token_count == alone->token_count &&
+		              frame.span.open == alone->span.open &&
+		              frame.span.last == alone->span.last &&
+		              frame.span.close == alone->span.close &&
+		              frame.usage.begin == alone->usage.begin &&
+		              frame.usage.before == alone->usage.before &&
+		              frame.usage.after == alone->usage.after,
+		      "the same places behind another");
+	}
+	chat_frame_fini(&frame);
+	free(other);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *input, size_t n)
 {
@@ -305,6 +335,7 @@ LLVMFuzzerTestOneInput(const uint8_t *input, size_t n)
 	memcpy(payload, input + 1, n - 1);
 	chat_frame_init(&frame);
 	if (chat_frame_read(&frame, (struct bytes){payload, n - 1})) {
+		check_after_another(&frame);
 		check_spaced(&frame);
 		check_written(&frame, &view);
 		check_patches(&frame, &view);

@@ -515,8 +515,63 @@ START_TEST(test_a_frame_that_has_grown_allocates_nothing_more)
 }
 END_TEST
 
-UNIT_MAIN("chat_frame", test_a_chunk_is_read_into_ranges,
-          test_a_whole_completion_is_read_as_a_chunk_is, test_no_beginning_of_a_frame_is_readable,
+/* What stands in front of the choices is read once for frames that begin alike. */
+START_TEST(test_frames_that_begin_alike_are_read_as_each_by_itself)
+{
+	static const char *const rows[] = {
+	        "{\"id\":\"a\",\"created\":1,\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":"
+	        "\"x\"}}]}",
+	        "{\"id\":\"a\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":3}],\"usage\":"
+	        "null}",
+	        "{\"id\":\"a\",\"created\":1,\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_"
+	        "tokens\":7}}",
+	        "{\"id\":\"a\",\"created\":1,\"model\":\"m\",\"choices\":[],\"id\":\"b\"}",
+	        "{\"id\":\"a\",\"created\":1,\"model\":\"m\",\"choices\":[],\"choices\":[]}",
+	        "{\"id\":\"a\",\"created\":1,\"model\":\"m\",\"choices\":[],\"system_fingerprint\":"
+	        "\"f\"}",
+	        "{\"id\":\"a\",\"created\":1,\"model\":\"m\",\"choices\":",
+	        "{\"id\":\"a\",\"created\":1,\"model\":\"m\",\"choices\":null,\"error\":{"
+	        "\"message\":\"e\"}}",
+	        "{\"id\":\"a\",\"created\":1,\"model\":\"n\",\"choices\":[{\"finish_reason\":"
+	        "\"stop\"}]}",
+	        " {\"usage\":{\"prompt_tokens\":1},\"choices\":[]}",
+	        " {\"usage\":{\"prompt_tokens\":1},\"choices\":[{\"index\":1}]}",
+	};
+	enum { COUNT = sizeof(rows) / sizeof(rows[0]) };
+	struct chat_frame reused;
+
+	chat_frame_init(&reused);
+	for (size_t i = 0; i < COUNT * COUNT * 2; i++) {
+		struct bytes text = bytes_of(rows[i % 2 ? i / 2 % COUNT : i / 2 / COUNT]);
+		struct chat_frame fresh;
+		bool good;
+
+		chat_frame_init(&fresh);
+		good = chat_frame_read(&fresh, text);
+		ck_assert_msg(chat_frame_read(&reused, text) == good, "%s", text.p);
+		if (good) {
+			ck_assert(
+			        bytes_equal(json_value_text(reused.id), json_value_text(fresh.id)));
+			ck_assert(bytes_equal(json_value_text(reused.model),
+			                      json_value_text(fresh.model)));
+			ck_assert(reused.id.p == fresh.id.p && reused.created.p == fresh.created.p);
+			ck_assert_int_eq(reused.error.kind, fresh.error.kind);
+			ck_assert_uint_eq(reused.choice_count, fresh.choice_count);
+			ck_assert_uint_eq(reused.usage_counts.prompt_tokens,
+			                  fresh.usage_counts.prompt_tokens);
+			ck_assert(reused.span.open == fresh.span.open &&
+			          reused.span.close == fresh.span.close);
+			ck_assert(reused.usage.begin == fresh.usage.begin);
+		}
+		chat_frame_fini(&fresh);
+	}
+	chat_frame_fini(&reused);
+}
+END_TEST
+
+UNIT_MAIN("chat_frame", test_frames_that_begin_alike_are_read_as_each_by_itself,
+          test_a_chunk_is_read_into_ranges, test_a_whole_completion_is_read_as_a_chunk_is,
+          test_no_beginning_of_a_frame_is_readable,
           test_a_flipped_byte_is_never_read_past_the_payload,
           test_an_unknown_member_is_never_a_fault,
           test_a_member_of_the_wrong_type_makes_a_frame_unreadable,
