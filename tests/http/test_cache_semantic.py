@@ -454,6 +454,7 @@ def test_the_question_alone_is_sent_to_the_embedder(talk, upstream):
 NOT_COMPARED = {
     "two_words": {"messages": [{"role": "user", "content": "tallest mountain"}]},
     "few_letters": {"messages": [{"role": "user", "content": "a b c d"}]},
+    "a_long_text": {"messages": [{"role": "user", "content": ASKED + " Really?" * 600}]},
     "an_answer_begun": {"messages": [{"role": "user", "content": ASKED}, {"role": "assistant", "content": "It is"}]},
     "an_image": {"messages": [{"role": "user", "content": [
         {"type": "text", "text": ASKED}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}]},
@@ -521,6 +522,7 @@ def test_a_newer_answer_is_not_replaced_by_an_older_ones_vector(talk, upstream):
     gate = talk.embedder.hold()
     upstream.on("small-1", confident("The older."))
     talk.ask(ASKED)
+    upstream.wait_request("embed-1")
     talk.embedder.hold()
     upstream.on("small-1", confident("The newer."))
     assert talk.ask(ASKED, [("Cache-Control", "no-cache")]).text == "The newer."
