@@ -1,6 +1,7 @@
 #include "app/gateway.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,8 @@ enum {
 	GATEWAY_HEAD_MAX_BYTES = 32 * 1024,
 	GATEWAY_SWEEP_MS = 1000,
 	GATEWAY_SWEEP_ITEMS = 4096, /* of the cache, each time */
+	GATEWAY_BURST = 64,         /* requests at a time */
+	GATEWAY_TRIM_CACHE_BYTES = 16 * 1024 * 1024,
 };
 
 struct station { /* one worker and what belongs to it */
@@ -43,6 +46,7 @@ struct gateway {
 	struct cache *cache;
 	struct searcher *searcher;
 	struct archive *archive; /* NULL: the cache has no file */
+	bool was_burst; /* the first worker's: there were many requests since memory was given back */
 	struct station *stations;
 	unsigned station_count;
 	void (*on_drained)(void *arg);
@@ -98,12 +102,29 @@ cache_options(const struct config *config)
 
 /* ---------------------------------------------------------------- start */
 
+/* Memory that a burst of requests took and gave back is the C library's still; once nobody waits it goes back to the
+ * kernel. Not with a large cache, whose pieces it would have to walk through. */
+static void
+return_memory(struct gateway *gateway)
+{
+	unsigned running = load_count(gateway->requests);
+
+	if (running >= GATEWAY_BURST)
+		gateway->was_burst = true;
+	if (running > 0 || !gateway->was_burst ||
+	    cache_figures(gateway->cache).bytes > GATEWAY_TRIM_CACHE_BYTES)
+		return;
+	gateway->was_burst = false;
+	malloc_trim(0);
+}
+
 static void
 on_sweep(void *arg)
 {
 	struct station *station = arg;
 
 	cache_sweep(station->gateway->cache, GATEWAY_SWEEP_ITEMS, clock_wall_ms());
+	return_memory(station->gateway);
 	timer_arm_ms(station->sweep, GATEWAY_SWEEP_MS);
 }
 

@@ -35,6 +35,7 @@ enum {
 	CLOSE_MS = 1000,    /* the flush at the end */
 	POLL_MS = 100,      /* how soon a close is seen while the peer reads nothing */
 	RETRY_MS = 1000,    /* between attempts to report a loss */
+	GATHER_MS = 10,     /* for more lines to come, so that they are written together */
 	JOIN_GRACE_MS = 200 /* beyond CLOSE_MS, for a writer that is not stuck */
 };
 
@@ -251,6 +252,17 @@ wait_for_work(struct log_sink *sink)
 	sink->writer_waits = false;
 }
 
+/* With the mutex held: where lines come often, to wake up and write for each would cost as much as a small request. */
+static void
+gather(struct log_sink *sink)
+{
+	struct timespec end = time_after_ms(GATHER_MS);
+
+	while (sink->queued.n < QUEUE_BYTES / 4 && !sink->reopen_wanted && !sink->deadline_us &&
+	       pthread_cond_timedwait(&sink->work, &sink->mutex, &end) != ETIMEDOUT)
+		continue;
+}
+
 static void *
 run_writer(void *arg)
 {
@@ -264,6 +276,7 @@ run_writer(void *arg)
 
 		pthread_mutex_lock(&sink->mutex);
 		wait_for_work(sink);
+		gather(sink);
 		chunk = sink->queued;
 		sink->queued = sink->own;
 		sink->own = chunk;
