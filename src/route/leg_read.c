@@ -274,6 +274,31 @@ leg_is_answered(const struct leg *leg)
 	return leg->status >= 200 && leg->status <= 299;
 }
 
+/* What the head tells about the model. An error's head says nothing about how long an answer takes. */
+static void
+leg_note_head(struct leg *leg, struct http_fetch *fetch)
+{
+	uint64_t now_us = worker_now_us(leg->service->worker);
+	struct health_limit requests = {
+	        http_fetch_header(fetch, "x-ratelimit-limit-requests"),
+	        http_fetch_header(fetch, "x-ratelimit-remaining-requests"),
+	        http_fetch_header(fetch, "x-ratelimit-reset-requests"),
+	};
+	struct health_limit tokens = {
+	        http_fetch_header(fetch, "x-ratelimit-limit-tokens"),
+	        http_fetch_header(fetch, "x-ratelimit-remaining-tokens"),
+	        http_fetch_header(fetch, "x-ratelimit-reset-tokens"),
+	};
+	struct health *health = leg->permit.health;
+
+	if (!health)
+		return;
+	if (leg_is_answered(leg))
+		health_note_latency(health, (now_us - leg->started_us) / 1000, now_us / 1000);
+	if (requests.remaining || tokens.remaining)
+		health_note_limits(health, &requests, &tokens, now_us / 1000);
+}
+
 /* Is the media type that one, whatever its parameters? */
 static bool
 type_is(const char *value, const char *type)
@@ -290,6 +315,7 @@ on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 	const char *type = http_fetch_header(fetch, "content-type");
 
 	leg->status = status;
+	leg_note_head(leg, fetch);
 	leg->failure.advice = failure_advice(http_fetch_header(fetch, "x-should-retry"));
 	leg->failure.retry_after_ms =
 	        failure_retry_after_ms(http_fetch_header(fetch, "retry-after-ms"),
