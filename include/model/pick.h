@@ -37,7 +37,7 @@ struct picker;
 struct picker *picker_new(size_t count); /* at most PICK_MODELS_MAX */
 void picker_free(struct picker *picker);
 /* Takes one turn, and writes the indices of all in the order to ask them in: whose turn it is, then whose turns would
- * come next, then those of weight 0 in their order. */
-void picker_order(struct picker *picker, const double *weights, size_t *order);
+ * come next, then those of weight 0 in their order. `peek`: the turn is only looked at, not taken. */
+void picker_order(struct picker *picker, const double *weights, bool peek, size_t *order);
 
 #endif

@@ -38,6 +38,7 @@ struct choose_spec {
 	const struct config_model *pinned; /* asked whatever it lacks: the client chose it */
 	const struct chat_request *request;
 	uint64_t now_ms;
+	bool peek; /* only to be told what would be: a pool's turn is not taken */
 };
 
 /* The drafters, of which there may be none, and the heavyweights. False with `error` filled, and nothing to be

@@ -121,15 +121,17 @@ picker_free(struct picker *picker)
 }
 
 void
-picker_order(struct picker *picker, const double *weights, size_t *order)
+picker_order(struct picker *picker, const double *weights, bool peek, size_t *order)
 {
 	size_t count = picker->count, n = 0, next;
 	double gained[PICK_MODELS_MAX], left[PICK_MODELS_MAX];
 
 	memcpy(left, weights, count * sizeof(*left));
 	pthread_mutex_lock(&picker->lock);
-	next = pick_next(picker->gained, weights, count);
 	memcpy(gained, picker->gained, count * sizeof(*gained));
+	next = pick_next(gained, left, count);
+	if (!peek)
+		memcpy(picker->gained, gained, count * sizeof(*gained));
 	pthread_mutex_unlock(&picker->lock);
 	while (next < count) {
 		order[n++] = next;

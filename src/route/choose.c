@@ -7,6 +7,8 @@
 
 enum { BYTES_A_TOKEN = 4 };
 
+_Static_assert((int)CONFIG_POOL_MAX <= (int)PICK_MODELS_MAX, "a picker holds every pool");
+
 struct needs
 needs_of(const struct chat_request *request)
 {
@@ -160,7 +162,7 @@ order_pool(const struct source *source, const struct config_route *route, struct
 		                needs_lacking(&source->needs, candidate->model);
 	}
 	pick_weigh(models, source->count, route->strategy == STRATEGY_HEALTH, weights);
-	picker_order(picker, weights, order);
+	picker_order(picker, weights, source->spec->peek, order);
 }
 
 static void

@@ -199,10 +199,12 @@ START_TEST(test_the_order_is_whose_turn_it_is_and_whose_turns_come_next)
 	size_t order[4];
 
 	for (size_t i = 0; i < 9; i++) {
-		picker_order(picker, weights, order);
+		picker_order(picker, weights, true, order);
+		ck_assert_mem_eq(order, expected[i % 3], sizeof(order));
+		picker_order(picker, weights, false, order);
 		ck_assert_mem_eq(order, expected[i % 3], sizeof(order));
 	}
-	picker_order(picker, none, order);
+	picker_order(picker, none, false, order);
 	ck_assert_mem_eq(order, as_listed, sizeof(order));
 	picker_free(picker);
 	picker_free(NULL);
