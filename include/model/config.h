@@ -135,12 +135,25 @@ struct config_cache {
 	struct config_cache_store store; /* the same in all routes */
 };
 
+/* How a pool chooses. */
+enum config_strategy { STRATEGY_ORDER, STRATEGY_HEALTH, STRATEGY_WEIGHTED };
+/* What `reasoning_effort: auto` of a request becomes. */
+enum config_effort { EFFORT_LOW, EFFORT_MEDIUM, EFFORT_HIGH };
+
+enum { CONFIG_POOL_MAX = 64, CONFIG_WEIGHT_MAX = 1000 };
+
+/* A cascade, which drafts; or a pool, of which one model answers. A pool's models are its heavyweights: then
+ * there are no drafters, and nothing is kept in the cache. */
 struct config_route {
 	char *name;
 	const struct config_model **drafters; /* owned array of borrowed models; tried in order */
 	size_t drafter_count;
 	const struct config_model **heavyweights;
 	size_t heavyweight_count;
+	bool is_pool;
+	enum config_strategy strategy; /* a pool's */
+	unsigned *weights;             /* a pool's: of each heavyweight, at least 1; else NULL */
+	enum config_effort reasoning_effort;
 	struct config_entropy entropy;
 	struct config_stream stream;
 	struct config_speculative speculative;
@@ -194,6 +207,8 @@ bool config_model_chats(const struct config_model *model);
 
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* any thread; frees at the last, wiping keys */
+
+const char *config_effort_name(enum config_effort effort); /* low, medium, high */
 
 /* Looks names up; NULL when unknown. */
 const struct config_route *config_route_find(const struct config *config, const char *name);

@@ -21,6 +21,7 @@ enum config_block {
 	BLOCK_MODEL,
 	BLOCK_PRICE,
 	BLOCK_ROUTE,
+	BLOCK_POOLED,
 	BLOCK_ENTROPY,
 	BLOCK_SPECULATIVE,
 	BLOCK_STREAM,
@@ -49,7 +50,7 @@ enum config_type {
 	KEY_NAME,     /* char * */
 	KEY_BLOCK,
 	KEY_BLOCKS,    /* NAME: block */
-	KEY_NAMES,     /* a text, or a list of texts */
+	KEY_NAMES,     /* a text, or a list of texts; a pool's may be blocks */
 	KEY_TEXTS,     /* a list of texts */
 	KEY_ADDRESSES, /* a list of HOST:PORT */
 	KEY_HEADERS,   /* NAME: secret */
@@ -80,6 +81,11 @@ const struct config_key *config_keys(size_t *count);
 const struct config_key *config_key_find(enum config_block block, const char *name);
 const char *config_block_path(enum config_block block); /* `providers.NAME`; "" for the root */
 const char *config_type_name(enum config_type type);
+
+/* What one item of a pool's list holds, besides its model. */
+struct config_pooled {
+	unsigned weight;
+};
 
 /* What the short form's two blocks hold. */
 struct config_side {

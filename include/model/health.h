@@ -7,6 +7,7 @@
 #define MODEL_HEALTH_H
 
 #include "model/breaker.h"
+#include "model/vitals.h"
 
 /* A counter of things in flight, with a limit that its user brings. Reference-counted, atomic. */
 struct load;
@@ -46,6 +47,18 @@ bool permit_return(struct permit *permit, enum health_result result, uint64_t no
                    enum breaker_state *old, enum breaker_state *state);
 
 enum breaker_state health_state(struct health *health, uint64_t now_ms);
+/* How it has done lately. False: a request would be refused now, by an open breaker or since a probe is out. */
+bool health_look(struct health *health, uint64_t now_ms, struct vitals_look *look);
+/* An answer has begun so long after it was asked for. */
+void health_note_latency(struct health *health, uint64_t latency_ms, uint64_t now_ms);
+
+/* What an answer's x-ratelimit-* headers say; NULL: no such header. */
+struct health_limit {
+	const char *limit, *remaining, *reset;
+};
+void health_note_limits(struct health *health, const struct health_limit *requests,
+                        const struct health_limit *tokens, uint64_t now_ms);
+
 /* What the gauge of the breaker's state is to be changed by so that it shows it: 0 closed, 1 a probe under
  * way, 2 open, or half-open and waiting for a probe. What all callers were told adds up to that. */
 int health_show(struct health *health);

@@ -55,6 +55,7 @@ enum cascade_begin {
 	CASCADE_BEGIN_CASCADE,    /* draft, score, decide */
 	CASCADE_BEGIN_UNSCORABLE, /* a draft of this request could not be scored */
 	CASCADE_BEGIN_PINNED,     /* the client chose the model */
+	CASCADE_BEGIN_POOL,       /* one model of many answers */
 };
 
 struct cascade_options {

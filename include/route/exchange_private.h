@@ -14,6 +14,7 @@
 #include "model/price.h"
 #include "net/timer.h"
 #include "route/cascade.h"
+#include "route/choose.h"
 #include "route/deliver.h"
 #include "route/draft.h"
 #include "route/exchange.h"
@@ -40,9 +41,11 @@ struct exchange {
 	struct service *service; /* borrowed */
 	struct plan *plan;       /* owned: one reference */
 	struct exchange_client client;
-	const struct config_route *route;  /* NULL when pinned or not resolved */
-	const struct config_model *pinned; /* NULL when routed */
-	bool admitted;                     /* counted in service->requests */
+	const struct config_route *route;    /* NULL when pinned or not resolved */
+	const struct config_model *pinned;   /* NULL when routed */
+	bool admitted;                       /* counted in service->requests */
+	struct choice choices[CASCADE_LEGS]; /* whom to ask, in order */
+	const char *effort; /* static; what the client's reasoning_effort auto became, else NULL */
 
 	struct recall recall;            /* the cache */
 	TAILQ_ENTRY(exchange) followers; /* in its flight, unless it leads that */

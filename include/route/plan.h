@@ -7,6 +7,7 @@
 #define ROUTE_PLAN_H
 
 #include "model/config.h"
+#include "model/pick.h"
 #include "net/http_client.h"
 #include "observe/metrics.h"
 #include "route/attempts.h"
@@ -14,6 +15,8 @@
 /* A route's models, in the order of the configuration. */
 struct plan_route {
 	struct candidate *drafters, *heavyweights; /* owned */
+	struct picker
+	        *picker;     /* owned: whose turn it is in a pool; NULL: they are asked in order */
 	struct buf identity; /* owned: what of the route shapes its answers, for the cache's keys */
 };
 

@@ -16,4 +16,15 @@ bool resolve_model(const struct config *config, const struct chat_request *reque
                    const struct config_route **route, const struct config_model **pinned,
                    struct api_error *error);
 
+/* The model that the header X-Gateway-Force-Model names: as resolve_model pins one, but no name is taken for
+ * another: 404 for one that is not known, whatever the configuration says. */
+bool resolve_forced(const struct config *config, const char *name,
+                    const struct config_model **pinned, struct api_error *error);
+
+/* The models that the member `fallbacks` names, in its order. False with `error` filled: 400 with the param
+ * `fallbacks[i]` for one that is not known, 422 for one that cannot chat. */
+bool resolve_fallbacks(const struct config *config, const struct chat_request *request,
+                       const struct config_model *models[CHAT_FALLBACKS_MAX], size_t *count,
+                       struct api_error *error);
+
 #endif

@@ -50,6 +50,7 @@ struct chat_request {
 	bool logprobs;      /* the client asked for them */
 	bool has_tools;     /* non-empty `tools` or `functions` */
 	bool wants_audio;   /* `modalities` holds "audio", or `audio` is there */
+	bool wants_json;    /* response_format is json_object or json_schema */
 	bool has_images;    /* a content part of type image_url */
 	bool has_media;     /* a content part that is no text */
 	double temperature; /* 1 when absent */
@@ -82,7 +83,8 @@ enum chat_prefill {
 	"it, and write no introduction and no comment."
 
 struct chat_rewrite {
-	const char *model;     /* the upstream's name for the model */
+	const char *model;            /* the upstream's name for the model */
+	const char *reasoning_effort; /* instead of the client's; NULL: that stays */
 	bool draft;            /* also set stream, logprobs, top_logprobs and stream_options */
 	unsigned top_logprobs; /* for a draft */
 	bool stream_usage;     /* for a draft: ask for the usage frame */

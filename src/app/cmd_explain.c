@@ -363,6 +363,10 @@ explain_with_config(struct explain *e, const char *path, const char *route, cons
 	e->route = route ? config_route_find(plan->config, route) : plan->config->default_route;
 	if (!e->route) {
 		fprintf(stderr, "draft-thinker: explain: no route named %s\n", route);
+	} else if (e->route->is_pool) {
+		fprintf(stderr,
+		        "draft-thinker: explain: the route %s is a pool: it drafts nothing\n",
+		        e->route->name);
 	} else {
 		rule_init(&e->rule, e->route->entropy.rule, &e->route->entropy.options);
 		status = explain_run(e, plan, prompt);

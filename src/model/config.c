@@ -21,6 +21,7 @@ read_common(struct config_reader *reader, const struct config_node *root)
 
 	config_block_defaults(reader, BLOCK_ROOT, &reader->root);
 	config_block_read(reader, BLOCK_ROOT, root, &reader->root);
+	config_block_defaults(reader, BLOCK_ROUTE, common);
 	config_block_defaults(reader, BLOCK_ENTROPY, &common->entropy);
 	config_block_defaults(reader, BLOCK_STREAM, &common->stream);
 	config_block_defaults(reader, BLOCK_SPECULATIVE, &common->speculative);
@@ -188,6 +189,17 @@ config_route_find(const struct config *config, const char *name)
 			return &config->routes[i];
 	}
 	return NULL;
+}
+
+const char *
+config_effort_name(enum config_effort effort)
+{
+	switch (effort) {
+	case EFFORT_LOW: return "low";
+	case EFFORT_MEDIUM: break;
+	case EFFORT_HIGH: return "high";
+	}
+	return "medium";
 }
 
 bool

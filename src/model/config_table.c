@@ -61,6 +61,7 @@ config_block_path(enum config_block block)
 	        [BLOCK_MODEL] = "models.NAME",
 	        [BLOCK_PRICE] = "models.NAME.price",
 	        [BLOCK_ROUTE] = "routes.NAME",
+	        [BLOCK_POOLED] = "routes.NAME.models",
 	        [BLOCK_ENTROPY] = "entropy",
 	        [BLOCK_SPECULATIVE] = "speculative",
 	        [BLOCK_STREAM] = "stream",

@@ -14,9 +14,10 @@ struct load {
 struct health {
 	pthread_mutex_t lock; /* guards the breaker */
 	struct breaker breaker;
-	int shown;           /* guarded too: what the gauge was told */
-	bool retired;        /* guarded too */
-	unsigned references; /* atomic */
+	struct vitals vitals; /* guarded too */
+	int shown;            /* guarded too: what the gauge was told */
+	bool retired;         /* guarded too */
+	unsigned references;  /* atomic */
 };
 
 struct load *
@@ -95,13 +96,17 @@ health_configure(struct health *health, const struct breaker_options *options)
 	pthread_mutex_unlock(&health->lock);
 }
 
+/* `panic`: the breaker is not asked. What is not refused is in flight from now on. */
 static enum breaker_answer
-health_ask(struct health *health, uint64_t now_ms)
+health_ask(struct health *health, bool panic, uint64_t now_ms)
 {
-	enum breaker_answer answer;
+	enum breaker_answer answer = BREAKER_PASS;
 
 	pthread_mutex_lock(&health->lock);
-	answer = breaker_ask(&health->breaker, now_ms);
+	if (!panic)
+		answer = breaker_ask(&health->breaker, now_ms);
+	if (answer != BREAKER_REFUSED)
+		vitals_begin(&health->vitals);
 	pthread_mutex_unlock(&health->lock);
 	return answer;
 }
@@ -110,14 +115,13 @@ enum health_answer
 health_admit(struct health *health, struct load *load, unsigned limit, bool panic, uint64_t now_ms,
              struct permit *permit)
 {
-	enum breaker_answer answer = BREAKER_PASS;
+	enum breaker_answer answer;
 
 	*permit = (struct permit){0};
 	/* The load first: a probe that was handed out and then found no place would be lost. */
 	if (!load_enter(load, limit))
 		return HEALTH_BUSY;
-	if (!panic)
-		answer = health_ask(health, now_ms);
+	answer = health_ask(health, panic, now_ms);
 	if (answer == BREAKER_REFUSED) {
 		load_leave(load);
 		return HEALTH_OPEN;
@@ -155,6 +159,9 @@ permit_return(struct permit *permit, enum health_result result, uint64_t now_ms,
 	before = breaker_state_at(&health->breaker, now_ms);
 	breaker_tell(&health->breaker, permit, result, now_ms);
 	after = breaker_state_at(&health->breaker, now_ms);
+	vitals_end(&health->vitals);
+	if (result != HEALTH_NEUTRAL)
+		vitals_result(&health->vitals, result == HEALTH_SUCCESS, now_ms);
 	pthread_mutex_unlock(&health->lock);
 
 	load_leave(permit->load);
@@ -177,6 +184,41 @@ health_state(struct health *health, uint64_t now_ms)
 	state = breaker_state_at(&health->breaker, now_ms);
 	pthread_mutex_unlock(&health->lock);
 	return state;
+}
+
+bool
+health_look(struct health *health, uint64_t now_ms, struct vitals_look *look)
+{
+	const struct breaker *breaker = &health->breaker;
+	enum breaker_state state;
+	bool open;
+
+	pthread_mutex_lock(&health->lock);
+	state = breaker_state_at(breaker, now_ms);
+	open = state == BREAKER_OPEN || (state == BREAKER_HALF_OPEN && breaker->probing);
+	vitals_look(&health->vitals, now_ms, look);
+	pthread_mutex_unlock(&health->lock);
+	return !open;
+}
+
+void
+health_note_latency(struct health *health, uint64_t latency_ms, uint64_t now_ms)
+{
+	pthread_mutex_lock(&health->lock);
+	vitals_latency(&health->vitals, latency_ms, now_ms);
+	pthread_mutex_unlock(&health->lock);
+}
+
+void
+health_note_limits(struct health *health, const struct health_limit *requests,
+                   const struct health_limit *tokens, uint64_t now_ms)
+{
+	pthread_mutex_lock(&health->lock);
+	vitals_quota_read(&health->vitals.requests, requests->limit, requests->remaining,
+	                  requests->reset, now_ms);
+	vitals_quota_read(&health->vitals.tokens, tokens->limit, tokens->remaining, tokens->reset,
+	                  now_ms);
+	pthread_mutex_unlock(&health->lock);
 }
 
 static int

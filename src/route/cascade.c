@@ -189,6 +189,10 @@ cascade_begin(struct cascade *cascade, struct cascade_actions *actions)
 		cascade_escalate(cascade, "pinned", false, actions);
 		cascade->decision = DECISION_DIRECT;
 		return;
+	case CASCADE_BEGIN_POOL:
+		cascade_escalate(cascade, "pool", false, actions);
+		cascade->decision = DECISION_DIRECT;
+		return;
 	case CASCADE_BEGIN_UNSCORABLE:
 		if (!cascade->options.accept_unscorable) {
 			cascade_escalate(cascade, "unscorable", false, actions);

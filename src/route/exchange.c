@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
 #include "base/mem.h"
@@ -39,6 +40,8 @@ exchange_destroy(void *p)
 		relay_fini(&x->relay);
 		draft_fini(&x->draft);
 	}
+	for (enum cascade_leg role = 0; role < CASCADE_LEGS; role++)
+		choice_fini(&x->choices[role]);
 	timer_free(x->keepalive);
 	timer_free(x->retry);
 	timer_free(x->deadline);
@@ -190,6 +193,38 @@ exchange_admit(struct exchange *x, struct api_error *error)
 	return x->admitted;
 }
 
+/* A header beats the body: its sender may be a proxy that knows no JSON. */
+static bool
+exchange_resolve(struct exchange *x, struct api_error *error)
+{
+	const char *forced = http_call_header(x->client.call, "X-Gateway-Force-Model");
+
+	if (forced && *forced)
+		return resolve_forced(x->plan->config, forced, &x->pinned, error);
+	return resolve_model(x->plan->config, &x->client.request, &x->route, &x->pinned, error);
+}
+
+static bool
+exchange_choose(struct exchange *x, struct api_error *error)
+{
+	struct chat_request *request = &x->client.request;
+	struct choose_spec spec = {
+	        .plan = x->plan,
+	        .route = x->route,
+	        .pinned = x->pinned,
+	        .request = request,
+	        .now_ms = exchange_now_us(x) / 1000,
+	};
+
+	if (strcmp(request->reasoning_effort, "auto") == 0) {
+		x->effort =
+		        config_effort_name(x->route ? x->route->reasoning_effort : EFFORT_MEDIUM);
+		snprintf(request->reasoning_effort, sizeof(request->reasoning_effort), "%s",
+		         x->effort);
+	}
+	return choose_models(&spec, &x->choices[CASCADE_DRAFT], &x->choices[CASCADE_HEAVY], error);
+}
+
 static bool
 exchange_read(struct exchange *x, struct api_error *error)
 {
@@ -201,7 +236,7 @@ exchange_read(struct exchange *x, struct api_error *error)
 		return false;
 	}
 	return chat_request_read(&x->client.request, http_call_body(x->client.call), error) &&
-	       resolve_model(x->plan->config, &x->client.request, &x->route, &x->pinned, error) &&
+	       exchange_resolve(x, error) && exchange_choose(x, error) &&
 	       exchange_recall_init(x, error);
 }
 
@@ -225,20 +260,22 @@ exchange_options(struct exchange *x)
 {
 	const struct config_route *route = x->route;
 	const struct config_entropy *entropy;
+	bool undraftable = x->choices[CASCADE_DRAFT].count == 0;
 
-	/* Pinned: no drafts, so any rule will do. */
-	if (!route)
-		return (struct cascade_options){.begin = CASCADE_BEGIN_PINNED,
+	/* No drafts, so any rule will do. */
+	if (!route || route->is_pool)
+		return (struct cascade_options){.begin = route ? CASCADE_BEGIN_POOL
+		                                               : CASCADE_BEGIN_PINNED,
 		                                .rule = &rule_window,
 		                                .rule_options = {0, 1, 0}};
 	entropy = &route->entropy;
 	return (struct cascade_options){
-	        .begin = x->client.request.n > 1 || x->client.request.wants_audio
+	        .begin = undraftable || x->client.request.n > 1 || x->client.request.wants_audio
 	                         ? CASCADE_BEGIN_UNSCORABLE
 	                         : CASCADE_BEGIN_CASCADE,
 	        .rule = entropy->rule,
 	        .rule_options = entropy->options,
-	        .accept_unscorable = entropy->on_unscorable == ON_UNSCORABLE_ACCEPT,
+	        .accept_unscorable = !undraftable && entropy->on_unscorable == ON_UNSCORABLE_ACCEPT,
 	        .live = x->client.request.stream && route->stream.mode == STREAM_LIVE,
 	        .finish_late = route->stream.late == STREAM_LATE_FINISH,
 	        .speculate = exchange_may_speculate(x),
@@ -254,7 +291,8 @@ exchange_prepare(struct exchange *x, struct api_error *error)
 	uint32_t timeout_ms = x->plan->config->server.request_timeout_ms;
 
 	relay_init(&x->relay, &x->client.request);
-	if (x->route && !draft_init(&x->draft, &x->client.request, x->cascade.options.live)) {
+	if (x->route && !x->route->is_pool &&
+	    !draft_init(&x->draft, &x->client.request, x->cascade.options.live)) {
 		api_error_set(error, 500, NULL, NULL, "Out of memory.");
 		return false;
 	}

@@ -25,22 +25,21 @@ now_ms(const struct exchange *x)
 static void
 init_heavy_attempts(struct exchange *x, bool patient)
 {
-	if (x->pinned)
-		attempts_init(&x->attempts[CASCADE_HEAVY], plan_candidate(x->plan, x->pinned), 1,
-		              patient, x->client.deadline_ms);
-	else
-		attempts_init(&x->attempts[CASCADE_HEAVY],
-		              plan_route(x->plan, x->route)->heavyweights,
-		              x->route->heavyweight_count, patient, x->client.deadline_ms);
+	const struct choice *choice = &x->choices[CASCADE_HEAVY];
+
+	attempts_init(&x->attempts[CASCADE_HEAVY], choice->list, choice->count, patient,
+	              x->client.deadline_ms);
 }
 
 void
 exchange_init_attempts(struct exchange *x)
 {
+	const struct choice *drafters = &x->choices[CASCADE_DRAFT];
+
 	init_heavy_attempts(x, true);
-	if (x->route)
-		attempts_init(&x->attempts[CASCADE_DRAFT], plan_route(x->plan, x->route)->drafters,
-		              x->route->drafter_count, false, 0);
+	if (drafters->count > 0)
+		attempts_init(&x->attempts[CASCADE_DRAFT], drafters->list, drafters->count, false,
+		              0);
 }
 
 /* Time that nobody else is waited for is the gateway's own. */
@@ -69,6 +68,7 @@ write_body(struct exchange *x, enum cascade_leg role, const struct config_model 
 {
 	struct chat_rewrite rewrite = {
 	        .model = model->upstream_name,
+	        .reasoning_effort = x->effort,
 	        .draft = role == CASCADE_DRAFT,
 	        .top_logprobs = x->route ? x->route->entropy.top_logprobs : 0,
 	        .stream_usage = model->provider->stream_usage,

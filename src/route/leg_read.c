@@ -274,6 +274,38 @@ leg_is_answered(const struct leg *leg)
 	return leg->status >= 200 && leg->status <= 299;
 }
 
+/* What the headers tell of the provider's rate limits; most providers send none. */
+static void
+leg_note_limits(struct leg *leg, struct http_fetch *fetch, uint64_t now_ms)
+{
+	struct health_limit requests = {
+	        .remaining = http_fetch_header(fetch, "x-ratelimit-remaining-requests")};
+	struct health_limit tokens = {
+	        .remaining = http_fetch_header(fetch, "x-ratelimit-remaining-tokens")};
+
+	if (!requests.remaining && !tokens.remaining)
+		return;
+	requests.limit = http_fetch_header(fetch, "x-ratelimit-limit-requests");
+	requests.reset = http_fetch_header(fetch, "x-ratelimit-reset-requests");
+	tokens.limit = http_fetch_header(fetch, "x-ratelimit-limit-tokens");
+	tokens.reset = http_fetch_header(fetch, "x-ratelimit-reset-tokens");
+	health_note_limits(leg->permit.health, &requests, &tokens, now_ms);
+}
+
+/* What the head tells about the model. An error's head says nothing about how long an answer takes. */
+static void
+leg_note_head(struct leg *leg, struct http_fetch *fetch)
+{
+	uint64_t now_us = worker_now_us(leg->service->worker);
+
+	if (!leg->permit.health)
+		return;
+	if (leg_is_answered(leg))
+		health_note_latency(leg->permit.health, (now_us - leg->started_us) / 1000,
+		                    now_us / 1000);
+	leg_note_limits(leg, fetch, now_us / 1000);
+}
+
 /* Is the media type that one, whatever its parameters? */
 static bool
 type_is(const char *value, const char *type)
@@ -290,6 +322,7 @@ on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 	const char *type = http_fetch_header(fetch, "content-type");
 
 	leg->status = status;
+	leg_note_head(leg, fetch);
 	leg->failure.advice = failure_advice(http_fetch_header(fetch, "x-should-retry"));
 	leg->failure.retry_after_ms =
 	        failure_retry_after_ms(http_fetch_header(fetch, "retry-after-ms"),

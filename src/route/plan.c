@@ -49,6 +49,7 @@ plan_free(struct plan *plan)
 	for (size_t i = 0; i < config->route_count; i++) {
 		free(plan->routes[i].drafters);
 		free(plan->routes[i].heavyweights);
+		picker_free(plan->routes[i].picker);
 		buf_fini(&plan->routes[i].identity);
 	}
 	free(plan->chat);
@@ -126,6 +127,7 @@ identity_write(const struct config_route *route, struct buf *identity)
 	identity_add(identity, &cache->embedding_model, cache->embedding_model ? 1 : 0);
 	buf_add_u64(identity, cache->embedding_dimensions);
 	buf_add_u64(identity, cache->embedder);
+	buf_add_u64(identity, route->reasoning_effort);
 }
 
 static void
@@ -151,6 +153,8 @@ plan_fill(struct plan *plan, const struct plan *previous)
 		        plan_candidates(plan, route->drafters, route->drafter_count);
 		plan->routes[i].heavyweights =
 		        plan_candidates(plan, route->heavyweights, route->heavyweight_count);
+		if (route->is_pool && route->strategy != STRATEGY_ORDER)
+			plan->routes[i].picker = picker_new(route->heavyweight_count);
 		identity_write(route, &plan->routes[i].identity);
 	}
 }

@@ -125,6 +125,26 @@ read_tools(struct reader *r, const struct rule *rule, struct json_value value)
 	return true;
 }
 
+/* Anything but the type of an object is the upstream's to judge. */
+static bool
+read_response_format(struct reader *r, const struct rule *rule, struct json_value value)
+{
+	struct json_member member;
+	struct json_value type;
+	struct json_scan scan;
+
+	(void)rule;
+	json_scan_init(&scan, json_value_text(value));
+	if (!json_enter(&scan, JSON_KIND_OBJECT))
+		return true;
+	while (json_next_member(&scan, &member) && json_take(&scan, &type)) {
+		if (json_key_is(member.key, "type") &&
+		    (json_string_is(type, "json_object") || json_string_is(type, "json_schema")))
+			r->request->wants_json = true;
+	}
+	return true;
+}
+
 static bool
 read_modalities(struct reader *r, const struct rule *rule, struct json_value value)
 {
@@ -241,6 +261,7 @@ static const struct rule rules[] = {
         {"stop", read_stop, 0, 0, CHAT_MEMBER_COUNT},
         {"tools", read_tools, 0, 0, CHAT_MEMBER_COUNT},
         {"functions", read_tools, 0, 0, CHAT_MEMBER_COUNT},
+        {"response_format", read_response_format, 0, 0, CHAT_MEMBER_COUNT},
         {"modalities", read_modalities, 0, 0, CHAT_MEMBER_COUNT},
         {"audio", read_audio, 0, 0, CHAT_MEMBER_COUNT},
         {"add_generation_prompt", read_any, 0, 0, CHAT_ADD_GENERATION_PROMPT},
@@ -350,6 +371,7 @@ struct writer {
 	struct json_change changes[JSON_CHANGES_MAX];
 	size_t count;
 	struct buf model, options, messages; /* owned; texts of changes */
+	char effort[24];
 	char top_logprobs[24], max_tokens[24], max_completion_tokens[24];
 	struct json_slot messages_end;
 };
@@ -479,6 +501,10 @@ chat_request_write(const struct chat_request *request, const struct chat_rewrite
 
 	buf_add_json_string(&w.model, bytes_of(rewrite->model));
 	change_add(&w, "model", CHAT_MODEL, buf_bytes(&w.model));
+	if (rewrite->reasoning_effort) {
+		snprintf(w.effort, sizeof(w.effort), "\"%s\"", rewrite->reasoning_effort);
+		change_add(&w, "reasoning_effort", CHAT_REASONING_EFFORT, bytes_of(w.effort));
+	}
 	if (rewrite->draft)
 		change_to_draft(&w);
 	change_to_continuation(&w);

@@ -104,3 +104,9 @@ def test_a_draft_without_logprobs_is_told(explain, upstream):
     frames = [{"choices": [{"index": 0, "delta": {"content": "Bare."}, "finish_reason": "stop"}]}]
     upstream.on("small-1", scripts.frames(*frames))
     assert "unscorable" in explain("What?").stdout
+
+
+def test_a_pool_has_no_draft_to_explain(explain, upstream):
+    pool = {"drafter": None, "heavyweight": None, "models": ["other"]}
+    done = explain("hello", status=1, routes={"auto": pool})
+    assert "pool" in done.stderr and not upstream.requests

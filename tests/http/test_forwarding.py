@@ -121,7 +121,7 @@ def test_a_null_model_is_replaced(gateway, both):
         (b'{"request_id":"r","project_id":"p","model":"other","messages":M}', b'{"model":"other-1","messages":M}'),
         (b'{"model":"other","messages":M,"request_id":"r","project_id":"p"}', b'{"model":"other-1","messages":M}'),
         (b'{"request_id":"r","model":"other","project_id":"p","messages":M,"x":1}', b'{"model":"other-1","messages":M,"x":1}'),
-        (b'{"model":"other","fallbacks":["a/b"],"messages":M}', b'{"model":"other-1","messages":M}'),
+        (b'{"model":"other","fallbacks":["good/large-1"],"messages":M}', b'{"model":"other-1","messages":M}'),
         (b'{"model":"other","messages":M,"x":{"request_id":"r"}}', b'{"model":"other-1","messages":M,"x":{"request_id":"r"}}'),
     ],
 )
@@ -132,7 +132,7 @@ def test_members_for_the_gateway_alone_are_removed(gateway, both, sent, forwarde
 
 
 def test_members_for_the_gateway_alone_are_removed_from_both_legs(gateway, both):
-    gateway.chat(request_id="r-1", project_id="p-1", fallbacks=["x/y"])
+    gateway.chat(request_id="r-1", project_id="p-1", fallbacks=["good/other-1"])
     for model in ("small-1", "large-1"):
         body = both.wait_request(model).json
         assert not {"request_id", "project_id", "fallbacks"} & set(body)

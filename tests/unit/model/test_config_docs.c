@@ -218,10 +218,8 @@ START_TEST(test_the_example_file_names_every_key)
 	for (size_t i = 0; i < count; i++) {
 		char *name = mem_format("%s:", keys[i].name);
 
-		/* Pools are an error in this version, so the example does not suggest them. */
-		if (keys[i].block != BLOCK_ROUTE || !strstr("models strategy", keys[i].name))
-			ck_assert_msg(strstr(example, name) != NULL, "%s.%s is not in the example",
-			              config_block_path(keys[i].block), keys[i].name);
+		ck_assert_msg(strstr(example, name) != NULL, "%s.%s is not in the example",
+		              config_block_path(keys[i].block), keys[i].name);
 		free(name);
 	}
 	free(example);
@@ -250,7 +248,7 @@ START_TEST(test_the_example_files_long_form_can_be_used)
 	config = config_parse("example", buf_bytes(&text), &report);
 	ck_assert_msg(config != NULL, "%.*s", (int)report.errors.n, report.errors.p);
 	ck_assert_uint_eq(config->provider_count, 3);
-	ck_assert_uint_eq(config->route_count, 2);
+	ck_assert_uint_eq(config->route_count, 3);
 	config_unref(config);
 	config_report_fini(&report);
 	buf_fini(&text);

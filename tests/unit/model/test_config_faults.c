@@ -368,9 +368,32 @@ static const struct row rows_of_references[] = {
         {P "models: {m: {provider: p, price: {cached_input: 1}}}\n" R,
          "f:2: models.m.price.input: required\n"
          "f:2: models.m.price.output: required\n"},
-        {P M "routes: {auto: {models: [m], strategy: order}}\n",
-         "f:3: routes.auto.models: pools of models are not supported by this version; give "
-         "drafter and heavyweight\n"},
+        {P M "routes: {auto: {models: [m], drafter: m, heavyweight: m}}\n",
+         "f:3: routes.auto.drafter: a route is either a pool (models) or a cascade (drafter and "
+         "heavyweight)\n"
+         "f:3: routes.auto.heavyweight: a route is either a pool (models) or a cascade (drafter "
+         "and heavyweight)\n"},
+        {P M "routes: {auto: {drafter: m, heavyweight: m, strategy: order}}\n",
+         "f:3: routes.auto.strategy: only a pool (models) has one\n"},
+        {P M "routes: {auto: {models: [m], strategy: fastest}}\n",
+         "f:3: routes.auto.strategy: must be one of: order, health, weighted\n"},
+        {P M "routes: {auto: {models: []}, a: {models: }, b: {models: {m: 1}}}\n",
+         "f:3: routes.auto.models: must not be empty\n"
+         "f:3: routes.a.models: a model's name or a list of names is wanted\n"
+         "f:3: routes.b.models: a model's name or a list of names is wanted\n"},
+        {P M "routes: {auto: {models: [m, {model: m, weight: 2}, n, {weight: 3}, [m]]}}\n",
+         "f:3: routes.auto.models[1].model: is listed already\n"
+         "f:3: routes.auto.models[2]: no model named n\n"
+         "f:3: routes.auto.models[3].model: required\n"
+         "f:3: routes.auto.models[4]: a text is wanted\n"},
+        {P M "routes: {auto: {models: [{model: m, weight: 0}, {model: m, wait: 1}]}}\n",
+         "f:3: routes.auto.models[0].weight: must be between 1 and 1000\n"
+         "f:3: routes.auto.models[1].wait: unknown key\n"
+         "f:3: routes.auto.models[1].model: is listed already\n"},
+        {P "models: {m: {provider: p, capabilities: [embeddings]}}\n"
+           "routes: {auto: {models: m, reasoning_effort: auto}}\n",
+         "f:3: routes.auto.reasoning_effort: must be one of: low, medium, high\n"
+         "f:3: routes.auto.models: a model that has only embeddings cannot answer\n"},
         {"drafter: {provider: local}\n",
          "f:1: drafter.base_url: required, since the provider is not openai\n"},
         {"drafter: {provider: a/b, base_url: http://h}\n",
@@ -472,8 +495,15 @@ START_TEST(test_what_has_no_effect_yet_is_said_once_a_block)
 	         "f:2: trace: accepted, but this version does not write traces yet\n"},
 	        {QUIET P
 	         "models: {m: {provider: p, price: {input: 1, output: 2}, context: 100}}\n" R,
-	         "f:3: models.m: accepted, but this version does not look at context lengths "
-	         "yet\n"},
+	         ""},
+	        {QUIET P M "routes: {auto: {models: [m], cache: {enabled: true}, stream: {}}}\n",
+	         "f:4: routes.auto.stream: without effect: a pool neither drafts nor keeps "
+	         "answers\n"
+	         "f:4: routes.auto.cache: without effect: a pool neither drafts nor keeps "
+	         "answers\n"},
+	        {QUIET P M "routes: {auto: {strategy: order, models: [{model: m, weight: 2}]}}\n",
+	         "f:4: routes.auto.models[0].weight: without effect: the strategy is order\n"},
+	        {QUIET P M "routes: {auto: {models: [{model: m, weight: 2}]}}\n", ""},
 	        {QUIET P M "routes: {auto: {drafter: m, heavyweight: m, cache: {enabled: true}, "
 	                   "stream: {mode: live}, speculative: {enabled: true}}}\n",
 	         ""},

@@ -184,9 +184,57 @@ START_TEST(test_what_works_is_not_warned_of)
 }
 END_TEST
 
+START_TEST(test_a_pool_has_models_weights_and_a_strategy)
+{
+	struct config *config =
+	        config_good(P "models: {m: {provider: p}, n: {provider: p}}\n"
+	                      "routes:\n"
+	                      "  one: {models: m}\n"
+	                      "  two: {models: [n, {model: m, weight: 1000}], strategy: weighted}\n"
+	                      "  three: {models: [m, {model: n}], strategy: order}\n"
+	                      "  four: {drafter: m, heavyweight: n}\n");
+	const struct config_route *routes = config->routes;
+
+	ck_assert(routes[0].is_pool && routes[1].is_pool && routes[2].is_pool);
+	ck_assert(!routes[3].is_pool && !routes[3].weights);
+	ck_assert_int_eq(routes[0].strategy, STRATEGY_HEALTH);
+	ck_assert_int_eq(routes[1].strategy, STRATEGY_WEIGHTED);
+	ck_assert_int_eq(routes[2].strategy, STRATEGY_ORDER);
+	ck_assert_uint_eq(routes[0].heavyweight_count, 1);
+	ck_assert_uint_eq(routes[0].weights[0], 1);
+	ck_assert_uint_eq(routes[1].heavyweight_count, 2);
+	ck_assert_str_eq(routes[1].heavyweights[0]->name, "n");
+	ck_assert_str_eq(routes[1].heavyweights[1]->name, "m");
+	ck_assert_uint_eq(routes[1].weights[0], 1);
+	ck_assert_uint_eq(routes[1].weights[1], 1000);
+	ck_assert_uint_eq(routes[2].weights[1], 1);
+	ck_assert_uint_eq(routes[1].drafter_count, 0);
+	ck_assert(!routes[1].cache.enabled && routes[3].cache.enabled);
+	config_unref(config);
+}
+END_TEST
+
+START_TEST(test_a_route_says_what_reasoning_effort_auto_is)
+{
+	struct config *config = config_good(
+	        P M "routes: {auto: {models: m}, low: {models: m, reasoning_effort: "
+	            "low}, high: {drafter: m, heavyweight: m, reasoning_effort: high}}\n");
+
+	ck_assert_str_eq(config_effort_name(config->routes[0].reasoning_effort), "medium");
+	ck_assert_str_eq(config_effort_name(config->routes[1].reasoning_effort), "low");
+	ck_assert_str_eq(config_effort_name(config->routes[2].reasoning_effort), "high");
+	config_unref(config);
+	setenv("OPENAI_API_KEY", "sk-environment", 1);
+	config = config_good("drafter: {}\n");
+	ck_assert_int_eq(config->default_route->reasoning_effort, EFFORT_MEDIUM);
+	config_unref(config);
+}
+END_TEST
+
 UNIT_MAIN("config_options", test_a_route_overrides_stream_and_speculative_key_by_key,
           test_the_breaker_is_read_and_0_switches_its_rules_off,
           test_the_dialects_of_prefill_are_those_of_the_wire,
           test_prices_below_a_nano_dollar_a_token_are_kept,
           test_retries_and_prefill_of_the_short_form_are_the_heavyweights,
-          test_what_works_is_not_warned_of)
+          test_what_works_is_not_warned_of, test_a_pool_has_models_weights_and_a_strategy,
+          test_a_route_says_what_reasoning_effort_auto_is)

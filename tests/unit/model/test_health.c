@@ -445,6 +445,46 @@ START_TEST(test_what_is_told_of_the_gauge_adds_up_to_the_state)
 }
 END_TEST
 
+START_TEST(test_a_look_tells_what_came_of_requests)
+{
+	struct load *load = load_new();
+	struct health *health = health_new(&options);
+	const struct health_limit used_up = {"60", "0", "2s"}, none = {0};
+	struct vitals_look look;
+	struct permit permit;
+
+	ck_assert(health_look(health, NOW, &look));
+	ck_assert_double_eq(look.success, 1);
+	ck_assert_int_eq(health_admit(health, load, 0, false, NOW, &permit), HEALTH_ADMITTED);
+	health_note_latency(health, 120, NOW);
+	ck_assert(health_look(health, NOW, &look));
+	ck_assert_uint_eq(look.in_flight, 1);
+	ck_assert_double_eq_tol(look.latency_ms, 120, 1e-9);
+	give_back(&permit, HEALTH_NEUTRAL, NOW);
+	ck_assert(health_look(health, NOW, &look));
+	ck_assert_uint_eq(look.in_flight, 0);
+	ck_assert_double_eq(look.success, 1);
+	health_note_limits(health, &none, &used_up, NOW);
+	health_look(health, NOW + 1999, &look);
+	ck_assert_double_eq(look.headroom, 0);
+	health_look(health, NOW + 2000, &look);
+	ck_assert_double_eq(look.headroom, 1);
+	/* An open breaker refuses; once it is due a look is no request, and takes no probe away. */
+	fail_times(health, load, 2, NOW);
+	ck_assert(!health_look(health, NOW, &look));
+	ck_assert_double_lt(look.success, 0.5);
+	ck_assert(health_look(health, NOW + 1000, &look));
+	ck_assert_int_eq(health_admit(health, load, 0, false, NOW + 1000, &permit),
+	                 HEALTH_ADMITTED);
+	ck_assert(permit.probe);
+	ck_assert(!health_look(health, NOW + 1000, &look));
+	give_back(&permit, HEALTH_SUCCESS, NOW + 1000);
+	ck_assert(health_look(health, NOW + 1000, &look));
+	health_unref(health);
+	load_unref(load);
+}
+END_TEST
+
 UNIT_MAIN("health", test_what_is_told_of_the_gauge_adds_up_to_the_state,
           test_a_load_counts_up_to_the_limit, test_a_limit_of_0_is_none,
           test_nothing_is_released_twice_or_missed,
@@ -455,4 +495,5 @@ UNIT_MAIN("health", test_what_is_told_of_the_gauge_adds_up_to_the_state,
           test_a_probe_that_tells_nothing_leaves_its_place_to_the_next,
           test_it_is_due_when_the_pause_is_over, test_a_reload_changes_the_options_in_place,
           test_threads_never_pass_the_limit_and_lose_no_count,
-          test_threads_get_one_probe_among_them, test_the_last_thread_to_let_go_frees)
+          test_threads_get_one_probe_among_them, test_the_last_thread_to_let_go_frees,
+          test_a_look_tells_what_came_of_requests)

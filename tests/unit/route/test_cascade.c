@@ -40,6 +40,7 @@ enum flags {
 	IF_DOWN = 1 << 3,   /* on_heavyweight_down: draft */
 	LENIENT = 1 << 4,   /* on_unscorable: accept */
 	PINNED = 1 << 5,
+	POOL = 1 << 12,
 	UNSCORABLE = 1 << 6, /* the request */
 };
 
@@ -110,6 +111,10 @@ static const struct story stories[] = {
         {"a pinned model may be tried again", PINNED, "BFD", "H H F", "direct", "pinned",
          CASCADE_ANSWERED},
 
+        {"one model of a pool is asked directly", POOL, "BoD", "H R F", "direct", "pool",
+         CASCADE_ANSWERED},
+        {"the next of a pool is asked after it", POOL, "BFD", "H H F", "direct", "pool",
+         CASCADE_ANSWERED},
         {"a draft in hold mode does not flow", 0, "B......vd", "D A", "accept", "confident",
          CASCADE_ANSWERED},
         {"a draft flows once the first tokens have passed", LIVE, "B....v.vd", "D L A", "accept",
@@ -351,6 +356,7 @@ options_of(unsigned flags)
 	        .soft_bits = 1.6,
 	        .draft_if_down = flags & IF_DOWN,
 	        .begin = flags & PINNED       ? CASCADE_BEGIN_PINNED
+	                 : flags & POOL       ? CASCADE_BEGIN_POOL
 	                 : flags & UNSCORABLE ? CASCADE_BEGIN_UNSCORABLE
 	                                      : CASCADE_BEGIN_CASCADE,
 	};

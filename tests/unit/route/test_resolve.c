@@ -96,5 +96,81 @@ START_TEST(test_a_model_for_embeddings_cannot_chat)
 }
 END_TEST
 
+START_TEST(test_a_forced_model_is_known_and_chats)
+{
+	static const struct {
+		const char *name, *pinned;
+		int status;
+	} rows[] = {
+	        {"small", "small", 0},
+	        {"local/llama-8b", "small", 0},
+	        {"local/org/llama-70b", "large", 0},
+	        {"auto", NULL, 404},
+	        {"fast", NULL, 404},
+	        {"gpt-4.1", NULL, 404},
+	        {"vectors", NULL, 422},
+	};
+	struct config *config = load("");
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct config_model *pinned;
+		struct api_error error = {0};
+
+		ck_assert_int_eq(resolve_forced(config, rows[i].name, &pinned, &error),
+		                 rows[i].pinned != NULL);
+		ck_assert_int_eq(error.status, rows[i].status);
+		if (rows[i].pinned)
+			ck_assert_str_eq(pinned->name, rows[i].pinned);
+	}
+	config_unref(config);
+}
+END_TEST
+
+START_TEST(test_fallbacks_are_resolved_in_order_or_refused_by_place)
+{
+	static const struct {
+		const char *list, *first, *last, *param;
+		size_t count;
+		int status;
+	} rows[] = {
+	        {"[\"large\",\"local\\/llama-8b\"]", "large", "small", "", 2, 0},
+	        {"[]", NULL, NULL, "", 0, 0},
+	        {"null", NULL, NULL, "", 0, 0},
+	        {"[\"small\",\"nobody\"]", NULL, NULL, "fallbacks[1]", 0, 400},
+	        {"[\"auto\"]", NULL, NULL, "fallbacks[0]", 0, 400},
+	        {"[\"small\\u0000\"]", NULL, NULL, "fallbacks[0]", 0, 400},
+	        {"[\"vectors\"]", NULL, NULL, "fallbacks[0]", 0, 422},
+	};
+	struct config *config = load("");
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct config_model *models[CHAT_FALLBACKS_MAX];
+		struct chat_request request;
+		struct api_error error = {0};
+		char body[256];
+		size_t count;
+
+		snprintf(body, sizeof(body),
+		         "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"fallbacks\":%s}",
+		         rows[i].list);
+		ck_assert(chat_request_read(&request, bytes_of(body), &error));
+		ck_assert_int_eq(resolve_fallbacks(config, &request, models, &count, &error),
+		                 rows[i].status == 0);
+		ck_assert_int_eq(error.status, rows[i].status);
+		ck_assert_str_eq(error.param, rows[i].param);
+		if (rows[i].status)
+			continue;
+		ck_assert_uint_eq(count, rows[i].count);
+		if (count > 0) {
+			ck_assert_str_eq(models[0]->name, rows[i].first);
+			ck_assert_str_eq(models[count - 1]->name, rows[i].last);
+		}
+	}
+	config_unref(config);
+}
+END_TEST
+
 UNIT_MAIN("resolve", test_a_name_is_a_route_a_model_or_the_default_route,
-          test_an_unknown_name_may_be_rejected, test_a_model_for_embeddings_cannot_chat)
+          test_an_unknown_name_may_be_rejected, test_a_model_for_embeddings_cannot_chat,
+          test_a_forced_model_is_known_and_chats,
+          test_fallbacks_are_resolved_in_order_or_refused_by_place)

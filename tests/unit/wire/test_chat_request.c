@@ -406,6 +406,26 @@ START_TEST(test_tools_audio_and_images_are_noticed)
 }
 END_TEST
 
+START_TEST(test_a_format_of_json_is_noticed)
+{
+	static const char *const json[] = {
+	        "{\"type\":\"json_object\"}",
+	        "{\"json_schema\":{\"type\":1},\"t\\u0079pe\":\"json_schema\"}"};
+	static const char *const other[] = {"{\"type\":\"text\"}", "{}", "null", "\"json_object\"",
+	                                    "{\"json_schema\":{\"type\":\"json_object\"}}"};
+	char body[256];
+
+	for (size_t i = 0; i < sizeof(json) / sizeof(json[0]); i++) {
+		snprintf(body, sizeof(body), "{" MESSAGES ",\"response_format\":%s}", json[i]);
+		ck_assert_msg(read_valid(body).wants_json, "%s", json[i]);
+	}
+	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
+		snprintf(body, sizeof(body), "{" MESSAGES ",\"response_format\":%s}", other[i]);
+		ck_assert_msg(!read_valid(body).wants_json, "%s", other[i]);
+	}
+}
+END_TEST
+
 START_TEST(test_a_model_name_too_long_to_be_one_is_refused)
 {
 	for (size_t n = 255; n <= 256; n++) {
@@ -538,6 +558,18 @@ START_TEST(test_a_rewrite_that_does_not_fit_shows_as_a_failure)
 }
 END_TEST
 
+START_TEST(test_a_resolved_effort_takes_the_place_of_the_clients)
+{
+	struct chat_rewrite rewrite = {.model = "m", .reasoning_effort = "high"};
+
+	check_rewrite("{\"reasoning_effort\" : \"auto\"," MESSAGES "}", rewrite,
+	              "{\"reasoning_effort\" : \"high\"," MESSAGES ",\"model\":\"m\"}");
+	rewrite.reasoning_effort = NULL;
+	check_rewrite("{\"reasoning_effort\" : \"low\"," MESSAGES "}", rewrite,
+	              "{\"reasoning_effort\" : \"low\"," MESSAGES ",\"model\":\"m\"}");
+}
+END_TEST
+
 UNIT_MAIN("chat_request", test_valid_requests_are_accepted,
           test_a_member_out_of_range_or_of_another_type_is_refused_by_name,
           test_malformed_messages_are_refused_by_path,
@@ -550,4 +582,5 @@ UNIT_MAIN("chat_request", test_valid_requests_are_accepted,
           test_the_gateways_own_members_are_never_forwarded,
           test_everything_else_is_forwarded_byte_for_byte, test_a_draft_is_a_stream_with_logprobs,
           test_a_draft_asks_for_usage_only_where_the_server_understands_it,
-          test_a_rewrite_that_does_not_fit_shows_as_a_failure)
+          test_a_rewrite_that_does_not_fit_shows_as_a_failure, test_a_format_of_json_is_noticed,
+          test_a_resolved_effort_takes_the_place_of_the_clients)
