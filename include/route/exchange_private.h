@@ -184,15 +184,17 @@ void exchange_fail(struct exchange *x, const struct api_error *error);
 void exchange_fail_heavy(struct exchange *x);
 void exchange_truncate(struct exchange *x, enum cascade_leg role);
 
-/* exchange_dialect.c; the first and the last for any dialect, the others for one that is not plain */
-/* Chooses the request's id and project, once the body was read or has turned out to be at fault. False with `error` filled. */
-void exchange_choose_id(struct exchange *x);
-bool exchange_choose_project(struct exchange *x, struct api_error *error);
+/* exchange_dialect.c */
+/* False with `error` filled: the header that names a project is at fault. */
+bool exchange_check_project(const struct exchange *x, struct api_error *error);
+/* The request's id and its project, once the body was read, or has turned out to be at fault. */
+void exchange_choose_names(struct exchange *x);
+/* For a dialect that is not plain. */
 /* Whole events, as they were made for every dialect. */
 void exchange_dialect_write(struct exchange *x, struct bytes piece);
 /* What is still held goes out: as the last frame, unless the answer breaks off. */
 void exchange_dialect_flush(struct exchange *x, bool last);
-/* Appends the answer in one piece, or an error's document, in the client's dialect. */
+/* Appends the answer in one piece, or, for any dialect, an error's document. */
 void exchange_dialect_answer(const struct exchange *x, struct bytes body, struct buf *out);
 void exchange_dialect_error(struct exchange *x, const struct api_error *error, struct bytes body,
                             struct buf *out);

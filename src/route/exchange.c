@@ -202,7 +202,7 @@ exchange_read(struct exchange *x, struct api_error *error)
 		return false;
 	}
 	return chat_request_read(&x->client.request, http_call_body(x->client.call), error) &&
-	       exchange_choose_project(x, error) &&
+	       exchange_check_project(x, error) &&
 	       resolve_model(x->plan->config, &x->client.request, &x->route, &x->pinned, error) &&
 	       exchange_recall_init(x, error);
 }
@@ -319,7 +319,7 @@ exchange_begin(struct service *service, struct http_call *call, enum dialect dia
 	metric_add(service->shard, METRIC_IN_FLIGHT, NULL, NULL, 1);
 	exchange_watch(x);
 	good = exchange_admit(x, &error) && exchange_read(x, &error);
-	exchange_choose_id(x);
+	exchange_choose_names(x);
 	if (good)
 		exchange_answer(x);
 	else

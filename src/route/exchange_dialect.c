@@ -13,10 +13,12 @@
 #include "wire/sse_reader.h"
 #include "wire/sse_write.h"
 
+#define PROJECT_HEADER "X-Gateway-Project-Id"
+
 /* ---------------------------------------------------------------- whose request it is */
 
-void
-exchange_choose_id(struct exchange *x)
+static void
+choose_id(struct exchange *x)
 {
 	struct exchange_client *client = &x->client;
 	const char *header = http_call_header(client->call, "X-Request-ID");
@@ -33,22 +35,36 @@ exchange_choose_id(struct exchange *x)
 	request_id_choose_long(header, client->id);
 }
 
-bool
-exchange_choose_project(struct exchange *x, struct api_error *error)
+static bool
+is_project_id(const struct exchange *x, const char *header)
 {
-	const char *header = http_call_header(x->client.call, "X-Gateway-Project-Id");
-	const char *project_id = x->client.request.project_id;
+	return request_id_is_name(header, sizeof(x->client.project_id) - 1);
+}
 
-	if (header && !request_id_is_name(header, sizeof(x->client.project_id) - 1)) {
+bool
+exchange_check_project(const struct exchange *x, struct api_error *error)
+{
+	const char *header = http_call_header(x->client.call, PROJECT_HEADER);
+
+	if (header && !is_project_id(x, header)) {
 		api_error_set(error, 400, NULL, "invalid_value",
-		              "The header X-Gateway-Project-Id must be 1 to 64 of A-Z a-z 0-9 . _ "
+		              "The header " PROJECT_HEADER " must be 1 to 64 of A-Z a-z 0-9 . _ "
 		              ": -.");
 		return false;
 	}
-	if (!project_id[0] && header)
+	return true;
+}
+
+void
+exchange_choose_names(struct exchange *x)
+{
+	const char *header = http_call_header(x->client.call, PROJECT_HEADER);
+	const char *project_id = x->client.request.project_id;
+
+	choose_id(x);
+	if (!project_id[0] && header && is_project_id(x, header))
 		project_id = header;
 	snprintf(x->client.project_id, sizeof(x->client.project_id), "%s", project_id);
-	return true;
 }
 
 /* ---------------------------------------------------------------- what is told */
