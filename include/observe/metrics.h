@@ -4,7 +4,8 @@
  * also without locks.
  *
  * Label values come from configuration and from the program, never from a client; even so a metric
- * keeps at most METRIC_SERIES_MAX series, over all shards, and counts the rest under "other".
+ * keeps at most METRIC_SERIES_MAX series, over all shards, and counts the rest under "other". The one
+ * exception is the project of METRIC_PROJECT_REQUESTS: see observe/label_set.h.
  */
 #ifndef OBSERVE_METRICS_H
 #define OBSERVE_METRICS_H

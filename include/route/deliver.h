@@ -38,7 +38,7 @@ void deliver_stream_begin(struct http_call *call, const struct deliver_facts *fa
 /* A comment with the facts, `data: [DONE]`, and the end. */
 void deliver_stream_end(struct http_call *call, const struct deliver_facts *facts);
 
-/* A frame with the error, and the connection's end without [DONE]: what was delivered is not whole. */
-void deliver_stream_cut(struct http_call *call, const struct api_error *error);
+/* A frame with the error's document, and the connection's end without [DONE]: what was delivered is not whole. */
+void deliver_stream_cut(struct http_call *call, struct bytes document);
 
 #endif

@@ -17,9 +17,10 @@
 
 #include "net/http_server.h"
 #include "route/service.h"
+#include "wire/dialect.h"
 
-/* Handles POST /v1/chat/completions. Takes over the call. */
-void exchange_begin(struct service *service, struct http_call *call);
+/* Handles a chat request at the door that speaks this dialect. Takes over the call. */
+void exchange_begin(struct service *service, struct http_call *call, enum dialect dialect);
 
 /* Sends what has come in this turn of the loop, to each client in one piece: the service's flush. */
 void exchange_flush_all(void *service);

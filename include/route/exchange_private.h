@@ -5,6 +5,7 @@
  *	exchange_legs.c    attempts, and what the legs say
  *	exchange_answer.c  what is sent to the client
  *	exchange_recall.c  the cache: looking the answer up, and keeping it
+ *	exchange_dialect.c what the door adds to that, for its client alone
  *	exchange_share.c   identical requests under way: one asks, the others follow
  *	exchange_report.c  what is told of it: headers, access line, metrics
  */
@@ -34,6 +35,11 @@ struct exchange_client {
 	bool streaming;              /* the reply's head is out */
 	uint64_t sent_us;            /* when something was last sent on that */
 	uint64_t started_us, first_byte_us, sent_bytes;
+	char project_id[65]; /* the body's, or else the header's; empty: none */
+
+	enum dialect dialect;
+	uint64_t chunk_count; /* frames that were written in that */
+	struct buf held;      /* owned; a frame that may turn out to be the last; empty: none */
 };
 
 struct exchange {
@@ -166,6 +172,8 @@ void exchange_relay(struct exchange *x);
 /* Sends events to the client alone; exchange_send also to its followers, and keeps them. */
 void exchange_write(struct exchange *x, struct bytes piece);
 void exchange_send(struct exchange *x, struct bytes piece);
+/* Bytes as they stand, past the dialect. */
+void exchange_write_raw(struct exchange *x, struct bytes piece);
 /* Pauses the leg whose answer flows while a client lags, and resumes it. */
 void exchange_pace(struct exchange *x);
 /* Something more may be sent. Frames often come many at a time, and one write of them all costs less. */
@@ -178,6 +186,21 @@ void exchange_answer_cached(struct exchange *x);
 void exchange_fail(struct exchange *x, const struct api_error *error);
 void exchange_fail_heavy(struct exchange *x);
 void exchange_truncate(struct exchange *x, enum cascade_leg role);
+
+/* exchange_dialect.c */
+/* False with `error` filled: the header that names a project is at fault. */
+bool exchange_check_project(const struct exchange *x, struct api_error *error);
+/* The request's id and its project, once the body was read, or has turned out to be at fault. */
+void exchange_choose_names(struct exchange *x);
+/* For a dialect that is not plain. */
+/* Whole events, as they were made for every dialect. */
+void exchange_dialect_write(struct exchange *x, struct bytes piece);
+/* What is still held goes out: as the last frame, unless the answer breaks off. */
+void exchange_dialect_flush(struct exchange *x, bool last);
+/* Appends the answer in one piece, or, for any dialect, an error's document. */
+void exchange_dialect_answer(const struct exchange *x, struct bytes body, struct buf *out);
+void exchange_dialect_error(struct exchange *x, const struct api_error *error, struct bytes body,
+                            struct buf *out);
 
 /* exchange_report.c */
 /* What is known of the answer so far. */

@@ -280,10 +280,32 @@ handle_cache_entry(struct service *service, struct http_call *call)
 	endpoint_fail(service, call, &error, NULL);
 }
 
+/* ---------------------------------------------------------------- chat, at each door */
+
+static void
+handle_chat(struct service *service, struct http_call *call)
+{
+	exchange_begin(service, call, DIALECT_PLAIN);
+}
+
+static void
+handle_chat_with_id(struct service *service, struct http_call *call)
+{
+	exchange_begin(service, call, DIALECT_REQUEST_ID);
+}
+
+static void
+handle_chat_with_extras(struct service *service, struct http_call *call)
+{
+	exchange_begin(service, call, DIALECT_EXTRA_FIELDS);
+}
+
 /* ---------------------------------------------------------------- the table */
 
 static const struct endpoint endpoints[] = {
-        {"/v1/chat/completions", false, "POST", exchange_begin},
+        {"/v1/chat/completions", false, "POST", handle_chat},
+        {"/api/client/v1/chat/completions", false, "POST", handle_chat_with_id},
+        {"/openai/v1/chat/completions", false, "POST", handle_chat_with_extras},
         {"/v1/models", false, "GET, HEAD", handle_models},
         {"/v1/models/", true, "GET, HEAD", handle_model},
         {"/v1/cache", false, "DELETE", handle_cache},

@@ -56,6 +56,20 @@ price_of(const struct config_price *price, const struct chat_usage *usage, uint6
 	return true;
 }
 
+bool
+price_split(const struct config_price *price, const struct chat_usage *usage,
+            struct price_parts *parts)
+{
+	struct chat_usage prompt = *usage;
+
+	prompt.completion_tokens = 0;
+	if (!price_of(price, usage, &parts->total_nano_usd) ||
+	    !price_of(price, &prompt, &parts->input_nano_usd))
+		return false;
+	parts->output_nano_usd = parts->total_nano_usd - parts->input_nano_usd;
+	return true;
+}
+
 const char *
 price_format(uint64_t nano_usd, char text[PRICE_TEXT_MAX])
 {

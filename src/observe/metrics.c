@@ -19,9 +19,11 @@
 
 #include "base/mem.h"
 #include "observe/exposition.h"
+#include "observe/label_set.h"
 #include "observe/process.h"
 
 enum { LABELS_MAX = 2, BUCKETS_MAX = 16, CHAINS = 256, SLOTS_FIRST = 64 };
+enum { STATUSES_MAX = 16 }; /* as many as the gateway answers with, and some */
 
 enum kind { COUNTER, GAUGE, SECONDS, FAST_SECONDS, BITS };
 
@@ -97,6 +99,7 @@ struct metrics {
 	struct series *chains[CHAINS];
 	struct series *other[METRIC_COUNT];
 	unsigned series_count[METRIC_COUNT];
+	struct label_set projects; /* the first label of METRIC_PROJECT_REQUESTS */
 };
 
 static unsigned
@@ -180,22 +183,38 @@ series_other(struct metrics *metrics, enum metric metric)
 	return metrics->other[metric];
 }
 
-/* Any thread: the series of these labels, made if it is new, or that of the others. */
+/* With the mutex held: the series of these labels, made if it is new, or that of the others. */
 static struct series *
-series_find(struct metrics *metrics, enum metric metric, uint64_t hash,
-            const char *const labels[LABELS_MAX])
+series_find(struct metrics *metrics, enum metric metric, const char *const labels[LABELS_MAX],
+            unsigned most)
 {
-	struct series *series;
+	uint64_t hash = hash_of(metric, labels);
+	struct series *series = metrics->chains[hash % CHAINS];
 
-	pthread_mutex_lock(&metrics->mutex);
-	series = metrics->chains[hash % CHAINS];
 	while (series && !is_series(series, hash, metric, labels))
 		series = series->next_chain;
 	/* One place is kept for the others. */
-	if (!series && metrics->series_count[metric] < METRIC_SERIES_MAX - 1)
+	if (!series && metrics->series_count[metric] < most - 1)
 		series = series_new(metrics, metric, labels[0], labels[1]);
 	else if (!series)
 		series = series_other(metrics, metric);
+	return series;
+}
+
+/* Any thread: the same. */
+static struct series *
+series_get(struct metrics *metrics, enum metric metric, const char *const labels[LABELS_MAX])
+{
+	const char *admitted[LABELS_MAX] = {labels[0], labels[1]};
+	unsigned most = METRIC_SERIES_MAX;
+	struct series *series;
+
+	pthread_mutex_lock(&metrics->mutex);
+	if (metric == METRIC_PROJECT_REQUESTS) {
+		admitted[0] = label_set_admit(&metrics->projects, labels[0]);
+		most = (LABEL_SET_MAX + 1) * STATUSES_MAX;
+	}
+	series = series_find(metrics, metric, admitted, most);
 	pthread_mutex_unlock(&metrics->mutex);
 	return series;
 }
@@ -273,7 +292,7 @@ cell_find(struct metrics_shard *shard, enum metric metric, const char *label1, c
 	slot = slot_find(shard, metric, hash, labels);
 	if (slot->series)
 		return slot->cell;
-	series = series_find(shard->metrics, metric, hash, labels);
+	series = series_get(shard->metrics, metric, labels);
 	cell = cell_of(shard, series);
 	if (!is_series(series, hash, metric, labels))
 		return cell; /* one of the others, of which there may be any number */
@@ -376,6 +395,7 @@ metrics_free(struct metrics *metrics)
 	}
 	for (unsigned i = 0; i < metrics->shard_count; i++)
 		free(metrics->shards[i].slots);
+	label_set_fini(&metrics->projects);
 	pthread_mutex_destroy(&metrics->mutex);
 	free(metrics->shards);
 	free(metrics);

@@ -135,16 +135,13 @@ deliver_stream_end(struct http_call *call, const struct deliver_facts *facts)
 }
 
 void
-deliver_stream_cut(struct http_call *call, const struct api_error *error)
+deliver_stream_cut(struct http_call *call, struct bytes document)
 {
-	struct buf out, body;
+	struct buf out;
 
 	buf_init(&out, 0);
-	buf_init(&body, 0);
-	api_error_write(error, &body);
-	sse_write_data(&out, buf_bytes(&body));
+	sse_write_data(&out, document);
 	http_reply_write(call, buf_bytes(&out));
 	http_reply_abort(call);
-	buf_fini(&body);
 	buf_fini(&out);
 }

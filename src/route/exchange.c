@@ -45,6 +45,7 @@ exchange_destroy(void *p)
 	timer_free(x->keepalive);
 	timer_free(x->retry);
 	timer_free(x->deadline);
+	buf_fini(&x->client.held);
 	plan_unref(x->plan);
 	x->magic = 0;
 	free(x);
@@ -236,7 +237,8 @@ exchange_read(struct exchange *x, struct api_error *error)
 		return false;
 	}
 	return chat_request_read(&x->client.request, http_call_body(x->client.call), error) &&
-	       exchange_resolve(x, error) && exchange_choose(x, error) &&
+	       exchange_check_project(x, error) && exchange_resolve(x, error) &&
+	       exchange_choose(x, error) &&
 	       exchange_recall_init(x, error);
 }
 
@@ -335,24 +337,28 @@ exchange_answer(struct exchange *x)
 }
 
 void
-exchange_begin(struct service *service, struct http_call *call)
+exchange_begin(struct service *service, struct http_call *call, enum dialect dialect)
 {
 	struct exchange *x = mem_new(sizeof(*x));
 	struct api_error error = {0};
+	bool good;
 
 	x->magic = EXCHANGE_MAGIC;
 	x->service = service;
 	x->plan = plan_ref(service->plan);
 	x->client.call = call;
+	x->client.dialect = dialect;
+	buf_init(&x->client.held, 0);
 	snprintf(x->client.peer, sizeof(x->client.peer), "%s", http_call_peer(call));
 	snprintf(x->client.path, sizeof(x->client.path), "%s", http_call_path(call));
 	x->client.started_us = http_call_started_us(call);
 	x->idle_since_us = exchange_now_us(x);
 	x->leg_us[CASCADE_DRAFT] = x->leg_us[CASCADE_HEAVY] = -1;
-	request_id_choose(http_call_header(call, "X-Request-ID"), x->client.id);
 	metric_add(service->shard, METRIC_IN_FLIGHT, NULL, NULL, 1);
 	exchange_watch(x);
-	if (exchange_admit(x, &error) && exchange_read(x, &error))
+	good = exchange_admit(x, &error) && exchange_read(x, &error);
+	exchange_choose_names(x);
+	if (good)
 		exchange_answer(x);
 	else
 		exchange_fail(x, &error);

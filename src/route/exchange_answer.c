@@ -27,7 +27,7 @@ on_keepalive_timer(void *arg)
 
 	/* What waits for a slow client is no silence of ours. */
 	if (silent_us >= interval_us && http_reply_pending(x->client.call) == 0)
-		exchange_write(x, bytes_of(": keepalive\n\n"));
+		exchange_write_raw(x, bytes_of(": keepalive\n\n"));
 	silent_us = silent_us < interval_us ? silent_us : 0;
 	timer_arm_ms(x->keepalive, (interval_us - silent_us + 999) / 1000);
 }
@@ -114,12 +114,21 @@ exchange_pace(struct exchange *x)
 }
 
 void
-exchange_write(struct exchange *x, struct bytes piece)
+exchange_write_raw(struct exchange *x, struct bytes piece)
 {
 	x->client.sent_bytes += piece.n;
 	if (x->keepalive)
 		x->client.sent_us = exchange_now_us(x);
 	http_reply_write(x->client.call, piece);
+}
+
+void
+exchange_write(struct exchange *x, struct bytes piece)
+{
+	if (x->client.dialect == DIALECT_PLAIN)
+		exchange_write_raw(x, piece);
+	else
+		exchange_dialect_write(x, piece);
 }
 
 void
@@ -145,8 +154,10 @@ pass_on(struct exchange *x, struct bytes body)
 static void
 end_stream(struct exchange *x)
 {
-	struct deliver_facts facts = exchange_facts(x);
+	struct deliver_facts facts;
 
+	exchange_dialect_flush(x, true);
+	facts = exchange_facts(x);
 	pass_on(x, (struct bytes){"", 0});
 	deliver_stream_end(exchange_finish(x, "done", 200, NULL), &facts);
 }
@@ -163,14 +174,21 @@ end_json(struct exchange *x, struct bytes body)
 {
 	struct deliver_facts facts = exchange_facts(x);
 	struct http_call *call = x->client.call;
+	struct buf said;
 
+	buf_init(&said, 0);
+	pass_on(x, body);
+	if (x->client.dialect != DIALECT_PLAIN) {
+		exchange_dialect_answer(x, body, &said);
+		body = buf_bytes(&said);
+	}
 	x->client.first_byte_us = exchange_now_us(x);
 	x->client.sent_bytes = body.n;
-	pass_on(x, body);
 	/* The body may belong to a leg, which rests until this callback has returned. */
 	exchange_finish(x, "done", 200, NULL);
 	facts.cost_usd = known_cost(x);
 	deliver_json(call, &facts, 200, body);
+	buf_fini(&said);
 }
 
 /* ---------------------------------------------------------------- the draft */
@@ -343,8 +361,14 @@ fail_with(struct exchange *x, const struct api_error *error, struct bytes body)
 {
 	struct deliver_facts facts;
 	struct http_call *call;
+	struct buf said;
 
 	exchange_share_failed(x, error, body);
+	buf_init(&said, 0);
+	if (x->client.dialect != DIALECT_PLAIN) {
+		exchange_dialect_error(x, error, body, &said);
+		body = buf_bytes(&said);
+	}
 	x->client.first_byte_us = exchange_now_us(x);
 	facts = exchange_facts(x);
 	x->client.sent_bytes = body.n;
@@ -352,6 +376,7 @@ fail_with(struct exchange *x, const struct api_error *error, struct bytes body)
 	/* That a failure cost nothing goes without saying. */
 	facts.cost_usd = x->cost_nano_usd ? known_cost(x) : NULL;
 	deliver_error(call, &facts, error, body);
+	buf_fini(&said);
 }
 
 void
@@ -436,8 +461,10 @@ exchange_truncate(struct exchange *x, enum cascade_leg role)
 	struct leg *leg = x->legs[role];
 	const char *why = leg ? leg_failure(leg)->detail : x->detail;
 	struct api_error error;
+	struct buf document;
 
 	exchange_flush(x);
+	exchange_dialect_flush(x, false);
 	if (x->shared_error)
 		error = *x->shared_error;
 	else
@@ -446,5 +473,9 @@ exchange_truncate(struct exchange *x, enum cascade_leg role)
 		              "complete.",
 		              why[0] ? why : "out of memory");
 	exchange_share_cut(x, &error);
-	deliver_stream_cut(exchange_finish(x, "upstream_truncated", 200, error.type), &error);
+	buf_init(&document, 0);
+	exchange_dialect_error(x, &error, (struct bytes){"", 0}, &document);
+	deliver_stream_cut(exchange_finish(x, "upstream_truncated", 200, error.type),
+	                   buf_bytes(&document));
+	buf_fini(&document);
 }

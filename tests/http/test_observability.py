@@ -192,6 +192,11 @@ def test_a_refusal_by_framing_is_counted(gateway):
     assert total(gateway.metrics(), "draftthinker_errors_total", type="invalid_request_error") == before + 1
 
 
+def of_the_gateway(samples):
+    """Without the one metric whose label clients choose; test_dialects.py has its bound."""
+    return {name for name in samples if not name.startswith("draftthinker_project_requests_total{")}
+
+
 def test_no_label_holds_what_a_client_made_up(start, upstream):
     gateway = start()
     upstream.on("small-1", confident())
@@ -209,9 +214,9 @@ def test_no_label_holds_what_a_client_made_up(start, upstream):
                 client.read_response()
 
     load("a")
-    first = set(gateway.metrics())
+    first = of_the_gateway(gateway.metrics())
     load("b")
-    second = set(gateway.metrics())
+    second = of_the_gateway(gateway.metrics())
     assert "made-up" not in "".join(second) and "MADEUP" not in "".join(second)
     assert first == second
 
@@ -435,7 +440,7 @@ def test_tokens_of_a_stream_that_the_client_left_are_in_the_log(start, upstream,
     upstream.on("small-1", script)
     upstream.on("other-1", script)
     stream = gateway.stream(model=model, headers=[("X-Request-ID", "left-1")])
-    while not stream.text.endswith(" is"):
+    while " is" not in stream.text:
         assert stream.next() is not None
     stream.client.close()
     line = gateway.access_line("left-1")

@@ -17,8 +17,11 @@ CALLS = [("call_a", "weather", '{"city":"Paris"}'), ("call_b", "weather", '{"cit
 WAYS = {"accept": ("small-1", "auto"), "escalate": ("large-1", "auto"), "direct": ("other-1", "other")}
 
 
-def begin(gateway, case, model):
-    url = f"http://{gateway.address[0]}:{gateway.address[1]}/v1"
+DOORS = ["/v1", "/openai/v1", "/api/client/v1"]
+
+
+def begin(gateway, case, model, door="/v1"):
+    url = f"http://{gateway.address[0]}:{gateway.address[1]}{door}"
     return subprocess.Popen(
         ["node", str(SCRIPT), os.environ["DT_SDK_NODE"], url, case, model],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -30,14 +33,20 @@ def finish(process, say=""):
     return json.loads(out)
 
 
-@pytest.fixture
-def talk(gateway):
-    """talk(case, model): what came of this conversation."""
+@pytest.fixture(params=DOORS)
+def talk(request, gateway):
+    """talk(case, model): what came of this conversation, at each door."""
 
     def run(case, model="auto", on=gateway):
-        return finish(begin(on, case, model))
+        return finish(begin(on, case, model, request.param))
 
     return run
+
+
+@pytest.fixture
+def ask(gateway):
+    """The same at the first door only, which has more than chat."""
+    return lambda case, model="auto": finish(begin(gateway, case, model))
 
 
 @pytest.fixture(params=sorted(WAYS))
@@ -169,13 +178,13 @@ def test_a_request_that_is_aborted_before_its_answer_lets_upstream_go(gateway, u
     upstream.wait_closed(request, timeout=2)
 
 
-def test_models_are_listed(talk):
-    assert set(talk("models")["value"]) == {"auto", "drafter", "heavyweight", "other"}
+def test_models_are_listed(ask):
+    assert set(ask("models")["value"]) == {"auto", "drafter", "heavyweight", "other"}
 
 
-def test_a_model_is_retrieved(talk):
-    assert talk("model", "auto")["value"]["id"] == "auto"
-    assert talk("model", "nobody")["error"] == "NotFoundError"
+def test_a_model_is_retrieved(ask):
+    assert ask("model", "auto")["value"]["id"] == "auto"
+    assert ask("model", "nobody")["error"] == "NotFoundError"
 
 
 def test_the_answers_of_the_heavyweight_are_its_own(talk, upstream):

@@ -19,13 +19,24 @@ CALLS = [("call_a", "weather", '{"city":"Paris"}'), ("call_b", "weather", '{"cit
 WAYS = {"accept": ("small-1", "auto"), "escalate": ("large-1", "auto"), "direct": ("other-1", "other")}
 
 
-def sdk(gateway, **options):
+DOORS = ["/v1", "/openai/v1", "/api/client/v1"]
+
+
+def sdk(gateway, door="/v1", **options):
     return openai.OpenAI(
-        base_url=f"http://{gateway.address[0]}:{gateway.address[1]}/v1", api_key="sk-client", max_retries=0, timeout=20, **options)
+        base_url=f"http://{gateway.address[0]}:{gateway.address[1]}{door}", api_key="sk-client", max_retries=0, timeout=20, **options)
+
+
+@pytest.fixture(params=DOORS)
+def client(request, gateway):
+    """At each door."""
+    with sdk(gateway, request.param) as client:
+        yield client
 
 
 @pytest.fixture
-def client(gateway):
+def main(gateway):
+    """At the first door only, which has more than chat."""
     with sdk(gateway) as client:
         yield client
 
@@ -254,14 +265,14 @@ def test_the_clients_own_retries_see_each_failure_once(gateway, upstream):
     assert len(upstream.requests) == 2
 
 
-def test_models_are_listed(client):
-    assert {model.id for model in client.models.list()} == {"auto", "drafter", "heavyweight", "other"}
+def test_models_are_listed(main):
+    assert {model.id for model in main.models.list()} == {"auto", "drafter", "heavyweight", "other"}
 
 
-def test_a_model_is_retrieved(client):
-    assert client.models.retrieve("auto").id == "auto"
+def test_a_model_is_retrieved(main):
+    assert main.models.retrieve("auto").id == "auto"
     with pytest.raises(openai.NotFoundError):
-        client.models.retrieve("nobody")
+        main.models.retrieve("nobody")
 
 
 def test_the_asynchronous_client(gateway, upstream):

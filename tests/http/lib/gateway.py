@@ -226,15 +226,15 @@ class Gateway:
     def get(self, path, headers=()):
         return self.request("GET", path, headers=headers)
 
-    def chat(self, body=None, headers=(), **members):
+    def chat(self, body=None, headers=(), path="/v1/chat/completions", **members):
         """A chat request and its whole answer. body: bytes as they stand, or an object; members: more
         of the object. Without either: one user message."""
-        return self.request("POST", "/v1/chat/completions", chat_body(body, members), headers)
+        return self.request("POST", path, chat_body(body, members), headers)
 
-    def stream(self, body=None, headers=(), **members):
+    def stream(self, body=None, headers=(), path="/v1/chat/completions", **members):
         """A streamed chat request; the stream, its head read. The caller may close stream.client."""
         client = self.client()
-        client.begin("POST", "/v1/chat/completions", chat_body(body, {"stream": True, **members}), headers)
+        client.begin("POST", path, chat_body(body, {"stream": True, **members}), headers)
         return client.stream()
 
     def access_line(self, request_id, timeout=WAIT):

@@ -70,11 +70,11 @@ class Puppet:
 class Watch:
     """A client of a stream that tells what has come so far, the head included."""
 
-    def __init__(self, gateway, headers=(), **members):
+    def __init__(self, gateway, headers=(), path="/v1/chat/completions", **members):
         self.gateway = gateway
         self.client = gateway.client()
         body = {"model": "auto", "stream": True, "messages": [{"role": "user", "content": "What is it?"}], **members}
-        self.client.begin("POST", "/v1/chat/completions", body, headers)
+        self.client.begin("POST", path, body, headers)
         self.stream = None
 
     def _readable(self):

@@ -74,6 +74,38 @@ START_TEST(test_what_is_unknown_is_not_free)
 }
 END_TEST
 
+START_TEST(test_the_parts_of_a_cost_add_up_to_it)
+{
+	static const struct {
+		const struct config_price *price;
+		uint64_t prompt, cached, completion, input, output;
+	} rows[] = {
+	        {&ordinary, 10, 4, 3, 14000, 24000},
+	        {&ordinary, 0, 0, 3, 0, 24000},
+	        {&ordinary, 10, 0, 0, 20000, 0},
+	        {&free_of_charge, 10, 0, 3, 0, 0},
+	        {&least, 400, 0, 400, 0, 1}, /* 0.4 and 0.4 are 0.8 */
+	        {&least, 600, 0, 600, 1, 0}, /* 0.6 and 0.6 are 1.2 */
+	        {&huge, UINT64_MAX, 0, 1, UINT64_MAX, 0},
+	};
+	struct price_parts parts = {1, 2, 3};
+	struct chat_usage unknown = {.prompt_tokens = 1};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct chat_usage usage = {rows[i].prompt, rows[i].completion, rows[i].cached,
+		                           true};
+		uint64_t total;
+
+		ck_assert(price_split(rows[i].price, &usage, &parts));
+		ck_assert(price_of(rows[i].price, &usage, &total));
+		ck_assert_uint_eq(parts.input_nano_usd, rows[i].input);
+		ck_assert_uint_eq(parts.output_nano_usd, rows[i].output);
+		ck_assert_uint_eq(parts.total_nano_usd, total);
+	}
+	ck_assert(!price_split(&ordinary, &unknown, &parts));
+}
+END_TEST
+
 /* Where the plain product fits, the result is the plain one. */
 START_TEST(test_many_costs_agree_with_the_plain_product)
 {
@@ -140,6 +172,6 @@ START_TEST(test_costs_are_written_without_loss)
 }
 END_TEST
 
-UNIT_MAIN("price", test_costs, test_what_is_unknown_is_not_free,
-          test_many_costs_agree_with_the_plain_product, test_sums_stay_at_the_largest,
-          test_costs_are_written_without_loss)
+UNIT_MAIN("price", test_the_parts_of_a_cost_add_up_to_it, test_costs,
+          test_what_is_unknown_is_not_free, test_many_costs_agree_with_the_plain_product,
+          test_sums_stay_at_the_largest, test_costs_are_written_without_loss)
