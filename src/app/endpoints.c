@@ -10,6 +10,7 @@
 #include "observe/access_log.h"
 #include "observe/cache_metrics.h"
 #include "route/exchange.h"
+#include "route/forward.h"
 #include "route/recall.h"
 #include "route/request_id.h"
 #include "wire/api_error.h"
@@ -284,6 +285,9 @@ handle_cache_entry(struct service *service, struct http_call *call)
 
 static const struct endpoint endpoints[] = {
         {"/v1/chat/completions", false, "POST", exchange_begin},
+        {"/v1/embeddings", false, "POST", forward_begin},
+        {"/openai/v1/embeddings", false, "POST", forward_begin},
+        {"/api/client/v1/embeddings", false, "POST", forward_begin},
         {"/v1/models", false, "GET, HEAD", handle_models},
         {"/v1/models/", true, "GET, HEAD", handle_model},
         {"/v1/cache", false, "DELETE", handle_cache},

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "model/price.h"
+#include "route/verdict.h"
 
 enum { EMBED_ANSWER_MAX_BYTES = 4 * 1024 * 1024 };
 
@@ -35,31 +36,11 @@ embed_destroy(void *p)
 }
 
 static void
-show_breaker(struct embed *embed, struct health *health)
-{
-	int step = health_show(health);
-
-	if (step)
-		metric_add(embed->service->shard, METRIC_BREAKER_STATE, embed->model->label, NULL,
-		           step);
-}
-
-static void
 return_permit(struct embed *embed, enum health_result result)
 {
-	uint64_t now_ms = worker_now_us(embed->service->worker) / 1000;
-	enum breaker_state old, state;
-	struct health *health = health_ref(embed->permit.health);
+	struct verdict verdict = {result, "embedding", embed->status};
 
-	if (permit_return(&embed->permit, result, now_ms, &old, &state) &&
-	    state != BREAKER_HALF_OPEN)
-		log_event(embed->service->log,
-		          state == BREAKER_OPEN ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
-		          state == BREAKER_OPEN ? "breaker_opened" : "breaker_closed",
-		          "model=\"%s\" why=embedding status=%d", embed->model->label,
-		          embed->status);
-	show_breaker(embed, health);
-	health_unref(health);
+	verdict_give(embed->service, embed->model, &embed->permit, &verdict);
 }
 
 /* The one end. */
@@ -190,7 +171,7 @@ take_permit(struct embed *embed, const char **why)
 
 	*why = answer == HEALTH_OPEN ? "breaker" : "busy";
 	if (answer == HEALTH_ADMITTED)
-		show_breaker(embed, embed->permit.health);
+		verdict_begin(embed->service, embed->model, &embed->permit);
 	return answer == HEALTH_ADMITTED;
 }
 

@@ -2,10 +2,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "base/mem.h"
 #include "route/exchange_private.h"
+#include "route/intake.h"
 #include "route/resolve.h"
 
 enum { EXCHANGE_MAGIC = 0x45584348, EXCHANGE_SPECULATION_BURST = 10 };
@@ -176,31 +176,10 @@ on_deadline_timer(void *arg)
 /* ---------------------------------------------------------------- the beginning */
 
 static bool
-exchange_admit(struct exchange *x, struct api_error *error)
-{
-	const struct config_server *server = &x->plan->config->server;
-
-	x->admitted = load_enter(x->service->requests, server->max_concurrent);
-	if (!x->admitted) {
-		api_error_set(error, 503, NULL, "over_capacity",
-		              "The gateway is at its limit of %u requests at a time.",
-		              server->max_concurrent);
-		error->retry_after_ms = 1000;
-	}
-	return x->admitted;
-}
-
-static bool
 exchange_read(struct exchange *x, struct api_error *error)
 {
-	const char *encoding = http_call_header(x->client.call, "Content-Encoding");
-
-	if (encoding && strcasecmp(encoding, "identity") != 0) {
-		api_error_set(error, 415, NULL, NULL,
-		              "The body's Content-Encoding is not supported; send it as it is.");
-		return false;
-	}
-	return chat_request_read(&x->client.request, http_call_body(x->client.call), error) &&
+	return intake_check_encoding(x->client.call, error) &&
+	       chat_request_read(&x->client.request, http_call_body(x->client.call), error) &&
 	       resolve_model(x->plan->config, &x->client.request, &x->route, &x->pinned, error) &&
 	       exchange_recall_init(x, error);
 }
@@ -314,7 +293,8 @@ exchange_begin(struct service *service, struct http_call *call)
 	request_id_choose(http_call_header(call, "X-Request-ID"), x->client.id);
 	metric_add(service->shard, METRIC_IN_FLIGHT, NULL, NULL, 1);
 	exchange_watch(x);
-	if (exchange_admit(x, &error) && exchange_read(x, &error))
+	x->admitted = intake_admit(service, &x->plan->config->server, &error);
+	if (x->admitted && exchange_read(x, &error))
 		exchange_answer(x);
 	else
 		exchange_fail(x, &error);
