@@ -53,6 +53,7 @@ struct leg {
 	LIST_ENTRY(leg) lingerers; /* in service->lingering while the linger timer is there */
 	struct leg_failure failure;
 	uint64_t started_us, ended_us;
+	bool begun; /* a byte of its answer came */
 };
 
 /* The two ends that a response can come to are this and leg_fail. Both call the exchange, which may let the

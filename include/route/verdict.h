@@ -11,8 +11,9 @@ void verdict_begin(struct service *service, const struct config_model *model,
 
 struct verdict {
 	enum health_result result;
-	const char *why; /* one word for the log */
-	int status;      /* upstream's; 0: none was received */
+	const char *why;    /* one word for the log */
+	int status;         /* upstream's; 0: none was received */
+	const char *detail; /* of a failure: a short text without secrets */
 };
 
 /* Gives the permit back and empties it. An empty one: nothing. */

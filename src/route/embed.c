@@ -36,9 +36,9 @@ embed_destroy(void *p)
 }
 
 static void
-return_permit(struct embed *embed, enum health_result result)
+return_permit(struct embed *embed, enum health_result result, const char *why)
 {
-	struct verdict verdict = {result, "embedding", embed->status};
+	struct verdict verdict = {result, "embedding", embed->status, why};
 
 	verdict_give(embed->service, embed->model, &embed->permit, &verdict);
 }
@@ -52,7 +52,7 @@ embed_end(struct embed *embed, struct embedding *embedding, const char *why,
 	uint64_t now_us = worker_now_us(embed->service->worker);
 
 	LIST_REMOVE(embed, embeds);
-	return_permit(embed, result);
+	return_permit(embed, result, why);
 	metric_add(shard, METRIC_CACHE_EMBEDDINGS, why, NULL, 1);
 	metric_observe(shard, METRIC_CACHE_EMBEDDING_LATENCY, NULL, NULL,
 	               (double)(now_us - embed->started_us) / 1e6);
@@ -89,8 +89,12 @@ static void
 on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
 {
 	struct embed *embed = arg;
+	uint64_t now_us = worker_now_us(embed->service->worker);
 
 	(void)fetch;
+	if (embed->answer.n == 0 && embed->status >= 200 && embed->status <= 299)
+		health_note_first_byte(embed->permit.health, now_us - embed->started_us,
+		                       now_us / 1000);
 	buf_add_bytes(&embed->answer, piece);
 }
 
@@ -216,7 +220,7 @@ embed_start(struct service *service, const struct embed_spec *spec, embed_done *
 	if (!send_request(embed, spec)) {
 		*why = "fault";
 		metric_add(service->shard, METRIC_CACHE_EMBEDDINGS, *why, NULL, 1);
-		return_permit(embed, HEALTH_NEUTRAL);
+		return_permit(embed, HEALTH_NEUTRAL, *why);
 		embed_destroy(embed);
 		return NULL;
 	}

@@ -193,7 +193,7 @@ forward_measure(const struct forward *forward, int status, const char *error)
 static void
 end_attempt(struct forward *forward, enum health_result health, const char *result)
 {
-	struct verdict verdict = {health, result, forward->status};
+	struct verdict verdict = {health, result, forward->status, forward->failure.detail};
 	struct metrics_shard *shard = forward->service->shard;
 
 	if (!forward->permit.health)
@@ -373,6 +373,10 @@ on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
 	struct forward *forward = forward_cast(arg);
 
 	(void)fetch;
+	if (forward->answer.n == 0 && is_answered(forward))
+		health_note_first_byte(forward->permit.health,
+		                       now_us(forward) - forward->waiting_us,
+		                       now_us(forward) / 1000);
 	buf_add_bytes(&forward->answer, piece);
 	if (forward->answer.failed && is_answered(forward))
 		fail_with(forward, LEG_MALFORMED, "upstream's answer is too large");

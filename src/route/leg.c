@@ -48,7 +48,8 @@ leg_bury(struct leg *leg)
 static void
 leg_return_permit(struct leg *leg, enum health_result result)
 {
-	struct verdict verdict = {result, leg_failure_name(leg->failure.kind), leg->status};
+	struct verdict verdict = {result, leg_failure_name(leg->failure.kind), leg->status,
+	                          leg->failure.detail};
 
 	verdict_give(leg->service, leg->model, &leg->permit, &verdict);
 }

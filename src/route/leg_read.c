@@ -297,6 +297,17 @@ leg_guess(struct leg *leg, struct bytes piece)
 	buf_fini(&begun);
 }
 
+/* The first byte of an answer. A head may come long before it. */
+static void
+leg_note_begin(struct leg *leg)
+{
+	uint64_t now_us = worker_now_us(leg->service->worker);
+
+	leg->begun = true;
+	if (leg->permit.health && leg_is_answered(leg))
+		health_note_first_byte(leg->permit.health, now_us - leg->started_us, now_us / 1000);
+}
+
 static void
 on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
 {
@@ -305,6 +316,8 @@ on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
 	(void)fetch;
 	if (leg->ended)
 		return;
+	if (!leg->begun)
+		leg_note_begin(leg);
 	if (leg->reading == LEG_READING_STREAM) {
 		leg_read_stream(leg, piece);
 		return;

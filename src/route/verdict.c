@@ -40,6 +40,7 @@ verdict_give(struct service *service, const struct config_model *model, struct p
 	        [HEALTH_FAILURE] = "failure",
 	        [HEALTH_NEUTRAL] = "ignored",
 	};
+	uint64_t now_ms = worker_now_us(service->worker) / 1000;
 	enum breaker_state old, state;
 	struct health *health;
 
@@ -47,8 +48,9 @@ verdict_give(struct service *service, const struct config_model *model, struct p
 		return;
 	health = health_ref(permit->health);
 	metric_add(service->shard, METRIC_BREAKER_RESULTS, model->label, names[verdict->result], 1);
-	if (permit_return(permit, verdict->result, worker_now_us(service->worker) / 1000, &old,
-	                  &state))
+	if (verdict->result == HEALTH_FAILURE)
+		health_note_failure(health, verdict->detail, now_ms);
+	if (permit_return(permit, verdict->result, now_ms, &old, &state))
 		tell_breaker(service, model, verdict, state);
 	show_breaker(service, model, health);
 	health_unref(health);
