@@ -212,9 +212,8 @@ exchange_options(struct exchange *x)
 		                                .rule_options = {0, 1, 0}};
 	entropy = &route->entropy;
 	return (struct cascade_options){
-	        .begin = x->client.request.n > 1 || x->client.request.wants_audio
-	                         ? CASCADE_BEGIN_UNSCORABLE
-	                         : CASCADE_BEGIN_CASCADE,
+	        .begin = draft_request_scorable(&x->client.request) ? CASCADE_BEGIN_CASCADE
+	                                                            : CASCADE_BEGIN_UNSCORABLE,
 	        .rule = entropy->rule,
 	        .rule_options = entropy->options,
 	        .accept_unscorable = entropy->on_unscorable == ON_UNSCORABLE_ACCEPT,
