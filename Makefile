@@ -205,13 +205,15 @@ format:
 	@clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.c tests/fuzz/*.c tests/bench/*.[ch])
 
 # ---------------------------------------------------------------------------- install
+EXAMPLES := $(filter-out config/draft-thinker.yaml,$(sort $(wildcard config/*.yaml)))
 install: draft-thinker
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
-		$(DESTDIR)$(PREFIX)/share/doc/draft-thinker $(DESTDIR)$(PREFIX)/lib/systemd/system
+		$(DESTDIR)$(PREFIX)/share/doc/draft-thinker/examples $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 755 build/release/draft-thinker $(DESTDIR)$(PREFIX)/bin/draft-thinker
 	install -m 644 docs/draft-thinker.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 docs/draft-thinker.yaml.5 $(DESTDIR)$(PREFIX)/share/man/man5/
 	install -m 644 config/draft-thinker.yaml README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/draft-thinker/
+	install -m 644 $(EXAMPLES) $(DESTDIR)$(PREFIX)/share/doc/draft-thinker/examples/
 	sed 's|@PREFIX@|$(PREFIX)|g' config/draft-thinker.service \
 		> $(DESTDIR)$(PREFIX)/lib/systemd/system/draft-thinker.service
 

@@ -7,6 +7,7 @@
 #define MODEL_HEALTH_H
 
 #include "model/breaker.h"
+#include "model/latency.h"
 #include "model/vitals.h"
 
 /* A counter of things in flight, with a limit that its user brings. Reference-counted, atomic. */
@@ -58,6 +59,27 @@ struct health_limit {
 };
 void health_note_limits(struct health *health, const struct health_limit *requests,
                         const struct health_limit *tokens, uint64_t now_ms);
+/* The first byte of an answer came so long after it was asked for. */
+void health_note_first_byte(struct health *health, uint64_t took_us, uint64_t now_ms);
+/* A request failed, and it is the model's failure. detail: a short text without secrets; copied, cut if need be. */
+void health_note_failure(struct health *health, const char *detail, uint64_t now_ms);
+
+enum { HEALTH_DETAIL_MAX = 256, HEALTH_QUANTILES = 3 };
+
+/* What is known, for people. */
+struct health_report {
+	enum breaker_state state;
+	bool probing; /* a probe is out: nothing else is let through */
+	uint64_t open_ms,
+	        due_ms;     /* not closed for so long; half-open in; 0: it is closed, or not open */
+	unsigned in_flight; /* permits that are out */
+	uint64_t requests, failures;    /* ended, and those of them that count against it */
+	char detail[HEALTH_DETAIL_MAX]; /* of the last failure; empty: none yet */
+	uint64_t failed_ms;             /* so long ago */
+	bool has_latency;
+	double latency_ms[HEALTH_QUANTILES]; /* to the first byte: the median, p90 and p99 */
+};
+void health_report(struct health *health, uint64_t now_ms, struct health_report *report);
 
 /* What the gauge of the breaker's state is to be changed by so that it shows it: 0 closed, 1 a probe under
  * way, 2 open, or half-open and waiting for a probe. What all callers were told adds up to that. */

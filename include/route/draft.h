@@ -59,6 +59,13 @@ struct bytes draft_delivered(const struct draft *draft);
 
 enum draft_scorable { DRAFT_SCORABLE, DRAFT_NO_LOGPROBS };
 
+/* Could the rule judge a draft of this request? Not of several choices, nor of sound. */
+static inline bool
+draft_request_scorable(const struct chat_request *request)
+{
+	return request->n == 1 && !request->wants_audio;
+}
+
 /* Has a frame with output the logprobs to score it by? Frames without output need none. */
 enum draft_scorable draft_frame_scorable(const struct chat_frame *frame);
 

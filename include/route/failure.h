@@ -13,6 +13,10 @@ uint64_t failure_retry_after_ms(const char *retry_after_ms, const char *retry_af
                                 uint64_t wall_ms);
 enum leg_advice failure_advice(const char *x_should_retry);
 
+/* Fills kind, timer and detail from how a transfer ended, which was not HTTP_FETCH_OK. */
+void failure_of_fetch(struct leg_failure *failure, enum http_fetch_result result,
+                      const char *detail);
+
 /* What the failure allows, from its kind, timer, status and advice. */
 enum attempt_retry failure_retry(const struct leg_failure *failure);
 
@@ -26,6 +30,13 @@ enum health_result failure_health(const struct leg_failure *failure);
  */
 void failure_to_error(const struct leg_failure *failure, const struct config_model *model,
                       struct api_error *error, struct buf *body);
+
+/* Nobody could be asked: HEALTH_BUSY or HEALTH_OPEN. due_ms: until the first breaker lets a request through. */
+void failure_refused(enum health_answer refusal, uint64_t due_ms, struct api_error *error);
+
+/* `error` is that of the one model that was asked though every breaker was open: if it is no fault of the request's,
+ * it becomes what is true of all of them. */
+void failure_panicked(uint64_t due_ms, struct api_error *error);
 
 /* Appends at most `max` bytes of an upstream's text without the provider's key and header values, and
  * without what looks like any other secret. */

@@ -6,14 +6,13 @@
 
 #include "net/http_client.h"
 #include "route/leg.h"
+#include "route/passed.h"
 #include "wire/chat_answer.h"
 #include "wire/sse_reader.h"
 
 enum {
 	LEG_EVENT_MAX_BYTES = 16 * 1024 * 1024, /* one frame */
 	LEG_REPLY_MAX_BYTES = 64 * 1024 * 1024, /* a whole JSON answer */
-	LEG_PASSED_MAX = 7,                     /* headers of a direct call that pass */
-	LEG_PASSED_VALUE_MAX = 64,
 };
 
 enum leg_reading {
@@ -40,9 +39,7 @@ struct leg {
 	enum leg_reading reading; /* what upstream answers with */
 	bool guessed;             /* from the first byte */
 	int status;
-	struct http_header passed[LEG_PASSED_MAX];
-	char passed_values[LEG_PASSED_MAX][LEG_PASSED_VALUE_MAX];
-	size_t passed_count;
+	struct passed passed; /* of a direct call */
 	struct sse_reader reader;
 	struct chat_frame frame;
 	struct chat_answer *answer; /* owned; a stream where JSON was asked for; NULL: none */
@@ -56,6 +53,7 @@ struct leg {
 	LIST_ENTRY(leg) lingerers; /* in service->lingering while the linger timer is there */
 	struct leg_failure failure;
 	uint64_t started_us, ended_us;
+	bool begun; /* a byte of its answer came */
 };
 
 /* The two ends that a response can come to are this and leg_fail. Both call the exchange, which may let the

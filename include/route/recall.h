@@ -49,9 +49,11 @@ struct recall_headers { /* of the request; NULL: not there */
 	const char *authorization, *cache_control, *threshold;
 };
 
+/* Why the cache is nothing to this request, one word; NULL: it is something. route NULL: the model is pinned. */
+const char *recall_exclusion(const struct config_route *route, const struct chat_request *request);
+
 /*
- * Begins. route NULL: the model is pinned, and the cache is nothing to it; likewise for several choices, media, a body of
- * more than 256 KiB and a temperature above cache.max_temperature. identity: the route's. False with `error` filled: a header at fault, or no memory.
+ * Begins; recall->config stays NULL where there is a recall_exclusion. identity: the route's. False with `error` filled: a header at fault, or no memory.
  */
 bool recall_init(struct recall *recall, const struct config_route *route,
                  const struct chat_request *request, struct bytes identity,

@@ -36,6 +36,7 @@ struct service {
 	LIST_HEAD(, leg) lingering; /* legs whose answer is complete, see leg_release */
 	double speculation_credit; /* how many requests may speculate now; grows by max_share a request */
 	bool draining;
+	uint64_t started_ms; /* monotonic */
 };
 
 #endif

@@ -34,6 +34,10 @@ struct embedding {
 enum embedding_fault embedding_answer_read(struct embedding *embedding, struct bytes body,
                                            unsigned dimensions);
 
+/* Is that the answer to a request for any number of texts? It is passed over whole; `tokens` gets usage.prompt_tokens,
+ * 0: not told. Never EMBEDDING_DIMENSIONS, _NUMBERS or _NO_MEMORY. */
+enum embedding_fault embedding_answer_check(struct bytes body, uint64_t *tokens);
+
 /* A few words for the log. */
 const char *embedding_fault_text(enum embedding_fault fault);
 

@@ -13,6 +13,8 @@ bool param_refuse_type(struct api_error *error, const char *param, const char *e
                        struct json_value got);
 bool param_refuse_missing(struct api_error *error, const char *param);
 bool param_refuse_twice(struct api_error *error, const char *param);
+/* A body that is no JSON object, after its scan has ended. */
+bool param_refuse_body(struct api_error *error, const struct json_scan *scan);
 
 bool param_check_bool(struct api_error *error, const char *param, struct json_value value,
                       bool *out);

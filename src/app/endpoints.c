@@ -1,18 +1,22 @@
 #include "app/endpoints.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/endpoints_private.h"
 #include "base/clock.h"
 #include "model/health.h"
 #include "observe/access_log.h"
 #include "observe/cache_metrics.h"
 #include "route/exchange.h"
+#include "route/forward.h"
 #include "route/recall.h"
 #include "route/request_id.h"
 #include "wire/api_error.h"
+
+/* Of a number in a document: 0.1 is written as 0.1. */
+enum { REAL_DIGITS = 12 };
 
 typedef void endpoint_handler(struct service *service, struct http_call *call);
 
@@ -68,7 +72,7 @@ endpoint_reply(struct service *service, struct http_call *call, const char *type
 	http_reply(call, 200, headers, 3, body);
 }
 
-static void
+void
 endpoint_fail(struct service *service, struct http_call *call, const struct api_error *error,
               const char *allow)
 {
@@ -91,11 +95,12 @@ endpoint_fail(struct service *service, struct http_call *call, const struct api_
 	buf_fini(&body);
 }
 
-/* Takes over the document. */
-static void
+void
 endpoint_reply_json(struct service *service, struct http_call *call, json_t *document)
 {
-	char *text = document ? json_dumps(document, JSON_COMPACT) : NULL;
+	char *text = document
+	                     ? json_dumps(document, JSON_COMPACT | JSON_REAL_PRECISION(REAL_DIGITS))
+	                     : NULL;
 	struct api_error error;
 
 	json_decref(document);
@@ -169,54 +174,6 @@ handle_ready(struct service *service, struct http_call *call)
 		return;
 	}
 	error.retry_after_ms = 1000;
-	endpoint_fail(service, call, &error, NULL);
-}
-
-/* ---------------------------------------------------------------- models */
-
-static json_t *
-model_document(const struct plan *plan, const char *id, const char *owner)
-{
-	return json_pack("{s:s, s:s, s:I, s:s}", "id", id, "object", "model", "created",
-	                 (json_int_t)plan->created_s, "owned_by", owner);
-}
-
-static void
-handle_models(struct service *service, struct http_call *call)
-{
-	const struct config *config = service->plan->config;
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < config->route_count; i++)
-		json_array_append_new(list, model_document(service->plan, config->routes[i].name,
-		                                           "draft-thinker"));
-	for (size_t i = 0; i < config->model_count; i++) {
-		if (!config->models[i].implied)
-			json_array_append_new(list,
-			                      model_document(service->plan, config->models[i].name,
-			                                     config->models[i].provider->label));
-	}
-	endpoint_reply_json(service, call, json_pack("{s:s, s:o}", "object", "list", "data", list));
-}
-
-static void
-handle_model(struct service *service, struct http_call *call)
-{
-	const char *id = http_call_path(call) + strlen("/v1/models/");
-	const struct config *config = service->plan->config;
-	const struct config_route *route = config_route_find(config, id);
-	const struct config_model *model = route ? NULL : config_model_find(config, id);
-	struct api_error error;
-
-	if (route || model) {
-		endpoint_reply_json(
-		        service, call,
-		        model_document(service->plan, id,
-		                       route ? "draft-thinker" : model->provider->label));
-		return;
-	}
-	api_error_set(&error, 404, "model", "model_not_found",
-	              "The model `%.200s` does not exist here.", id);
 	endpoint_fail(service, call, &error, NULL);
 }
 
@@ -306,8 +263,13 @@ static const struct endpoint endpoints[] = {
         {"/v1/chat/completions", false, "POST", handle_chat},
         {"/api/client/v1/chat/completions", false, "POST", handle_chat_with_id},
         {"/openai/v1/chat/completions", false, "POST", handle_chat_with_extras},
+        {"/v1/embeddings", false, "POST", forward_begin},
+        {"/openai/v1/embeddings", false, "POST", forward_begin},
+        {"/api/client/v1/embeddings", false, "POST", forward_begin},
         {"/v1/models", false, "GET, HEAD", handle_models},
         {"/v1/models/", true, "GET, HEAD", handle_model},
+        {"/v1/routing/status", false, "GET, HEAD", handle_status},
+        {"/v1/routing/explain", false, "POST", handle_explain},
         {"/v1/cache", false, "DELETE", handle_cache},
         {"/v1/cache/", true, "DELETE", handle_cache_entry},
         {"/health", false, "GET, HEAD", handle_ready},

@@ -148,6 +148,7 @@ station_open(struct gateway *gateway, struct station *station, unsigned index, c
 	service->cache = gateway->cache;
 	service->searcher = gateway->searcher;
 	service->speculation_credit = 1;
+	service->started_ms = clock_now_us() / 1000;
 	TAILQ_INIT(&service->ripe);
 	if (service->worker)
 		service->client = http_client_new(service->worker, &client);

@@ -1,6 +1,7 @@
 #include "model/health.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/counter.h"
@@ -11,13 +12,24 @@ struct load {
 	unsigned references; /* atomic */
 };
 
+/* What is kept for people to read, beside what decides. */
+struct history {
+	struct latency latency;
+	uint64_t requests, failures;
+	uint64_t opened_ms; /* when the breaker last left its closed state */
+	uint64_t failed_ms;
+	char detail[HEALTH_DETAIL_MAX];
+};
+
 struct health {
 	pthread_mutex_t lock; /* guards the breaker */
 	struct breaker breaker;
-	struct vitals vitals; /* guarded too */
-	int shown;            /* guarded too: what the gauge was told */
-	bool retired;         /* guarded too */
-	unsigned references;  /* atomic */
+	struct vitals vitals;   /* guarded too */
+	struct history history; /* guarded too */
+	unsigned in_flight;     /* atomic */
+	int shown;              /* guarded too: what the gauge was told */
+	bool retired;           /* guarded too */
+	unsigned references;    /* atomic */
 };
 
 struct load *
@@ -126,6 +138,7 @@ health_admit(struct health *health, struct load *load, unsigned limit, bool pani
 		load_leave(load);
 		return HEALTH_OPEN;
 	}
+	__atomic_add_fetch(&health->in_flight, 1, __ATOMIC_RELAXED);
 	*permit = (struct permit){
 	        .health = health_ref(health),
 	        .load = load_ref(load),
@@ -162,8 +175,13 @@ permit_return(struct permit *permit, enum health_result result, uint64_t now_ms,
 	vitals_end(&health->vitals);
 	if (result != HEALTH_NEUTRAL)
 		vitals_result(&health->vitals, result == HEALTH_SUCCESS, now_ms);
+	health->history.requests++;
+	health->history.failures += result == HEALTH_FAILURE;
+	if (before == BREAKER_CLOSED && after == BREAKER_OPEN)
+		health->history.opened_ms = now_ms;
 	pthread_mutex_unlock(&health->lock);
 
+	__atomic_sub_fetch(&health->in_flight, 1, __ATOMIC_RELAXED);
 	load_leave(permit->load);
 	load_unref(permit->load);
 	health_unref(health);
@@ -218,6 +236,67 @@ health_note_limits(struct health *health, const struct health_limit *requests,
 	                  requests->reset, now_ms);
 	vitals_quota_read(&health->vitals.tokens, tokens->limit, tokens->remaining, tokens->reset,
 	                  now_ms);
+	pthread_mutex_unlock(&health->lock);
+}
+
+void
+health_note_first_byte(struct health *health, uint64_t took_us, uint64_t now_ms)
+{
+	pthread_mutex_lock(&health->lock);
+	latency_note(&health->history.latency, took_us, now_ms);
+	pthread_mutex_unlock(&health->lock);
+}
+
+void
+health_note_failure(struct health *health, const char *detail, uint64_t now_ms)
+{
+	struct history *history = &health->history;
+
+	pthread_mutex_lock(&health->lock);
+	history->failed_ms = now_ms;
+	snprintf(history->detail, sizeof(history->detail), "%s", detail);
+	pthread_mutex_unlock(&health->lock);
+}
+
+/* The clocks of workers are a moment apart. */
+static uint64_t
+since(uint64_t then_ms, uint64_t now_ms)
+{
+	return now_ms > then_ms ? now_ms - then_ms : 0;
+}
+
+static void
+report_history(struct history *history, uint64_t now_ms, struct health_report *report)
+{
+	static const double quantiles[HEALTH_QUANTILES] = {0.5, 0.9, 0.99};
+
+	report->requests = history->requests;
+	report->failures = history->failures;
+	report->has_latency = true;
+	for (size_t i = 0; i < HEALTH_QUANTILES && report->has_latency; i++)
+		report->has_latency = latency_quantile(&history->latency, quantiles[i], now_ms,
+		                                       &report->latency_ms[i]);
+	if (!history->detail[0])
+		return;
+	snprintf(report->detail, sizeof(report->detail), "%s", history->detail);
+	report->failed_ms = since(history->failed_ms, now_ms);
+}
+
+void
+health_report(struct health *health, uint64_t now_ms, struct health_report *report)
+{
+	const struct breaker *breaker = &health->breaker;
+
+	*report = (struct health_report){
+	        .in_flight = __atomic_load_n(&health->in_flight, __ATOMIC_RELAXED)};
+	pthread_mutex_lock(&health->lock);
+	report->state = breaker_state_at(breaker, now_ms);
+	report->probing = report->state == BREAKER_HALF_OPEN && breaker->probing;
+	if (report->state == BREAKER_OPEN)
+		report->due_ms = breaker->due_ms - now_ms;
+	if (report->state != BREAKER_CLOSED)
+		report->open_ms = since(health->history.opened_ms, now_ms);
+	report_history(&health->history, now_ms, report);
 	pthread_mutex_unlock(&health->lock);
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "model/price.h"
+#include "route/verdict.h"
 
 enum { EMBED_ANSWER_MAX_BYTES = 4 * 1024 * 1024 };
 
@@ -35,31 +36,11 @@ embed_destroy(void *p)
 }
 
 static void
-show_breaker(struct embed *embed, struct health *health)
+return_permit(struct embed *embed, enum health_result result, const char *why)
 {
-	int step = health_show(health);
+	struct verdict verdict = {result, "embedding", embed->status, why};
 
-	if (step)
-		metric_add(embed->service->shard, METRIC_BREAKER_STATE, embed->model->label, NULL,
-		           step);
-}
-
-static void
-return_permit(struct embed *embed, enum health_result result)
-{
-	uint64_t now_ms = worker_now_us(embed->service->worker) / 1000;
-	enum breaker_state old, state;
-	struct health *health = health_ref(embed->permit.health);
-
-	if (permit_return(&embed->permit, result, now_ms, &old, &state) &&
-	    state != BREAKER_HALF_OPEN)
-		log_event(embed->service->log,
-		          state == BREAKER_OPEN ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
-		          state == BREAKER_OPEN ? "breaker_opened" : "breaker_closed",
-		          "model=\"%s\" why=embedding status=%d", embed->model->label,
-		          embed->status);
-	show_breaker(embed, health);
-	health_unref(health);
+	verdict_give(embed->service, embed->model, &embed->permit, &verdict);
 }
 
 /* The one end. */
@@ -71,7 +52,7 @@ embed_end(struct embed *embed, struct embedding *embedding, const char *why,
 	uint64_t now_us = worker_now_us(embed->service->worker);
 
 	LIST_REMOVE(embed, embeds);
-	return_permit(embed, result);
+	return_permit(embed, result, why);
 	metric_add(shard, METRIC_CACHE_EMBEDDINGS, why, NULL, 1);
 	metric_observe(shard, METRIC_CACHE_EMBEDDING_LATENCY, NULL, NULL,
 	               (double)(now_us - embed->started_us) / 1e6);
@@ -108,8 +89,12 @@ static void
 on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
 {
 	struct embed *embed = arg;
+	uint64_t now_us = worker_now_us(embed->service->worker);
 
 	(void)fetch;
+	if (embed->answer.n == 0 && embed->status >= 200 && embed->status <= 299)
+		health_note_first_byte(embed->permit.health, now_us - embed->started_us,
+		                       now_us / 1000);
 	buf_add_bytes(&embed->answer, piece);
 }
 
@@ -190,7 +175,7 @@ take_permit(struct embed *embed, const char **why)
 
 	*why = answer == HEALTH_OPEN ? "breaker" : "busy";
 	if (answer == HEALTH_ADMITTED)
-		show_breaker(embed, embed->permit.health);
+		verdict_begin(embed->service, embed->model, &embed->permit);
 	return answer == HEALTH_ADMITTED;
 }
 
@@ -235,7 +220,7 @@ embed_start(struct service *service, const struct embed_spec *spec, embed_done *
 	if (!send_request(embed, spec)) {
 		*why = "fault";
 		metric_add(service->shard, METRIC_CACHE_EMBEDDINGS, *why, NULL, 1);
-		return_permit(embed, HEALTH_NEUTRAL);
+		return_permit(embed, HEALTH_NEUTRAL, *why);
 		embed_destroy(embed);
 		return NULL;
 	}

@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/mem.h"
 #include "route/exchange_private.h"
+#include "route/intake.h"
 #include "route/resolve.h"
 
 enum { EXCHANGE_MAGIC = 0x45584348, EXCHANGE_SPECULATION_BURST = 10 };
@@ -179,21 +179,6 @@ on_deadline_timer(void *arg)
 
 /* ---------------------------------------------------------------- the beginning */
 
-static bool
-exchange_admit(struct exchange *x, struct api_error *error)
-{
-	const struct config_server *server = &x->plan->config->server;
-
-	x->admitted = load_enter(x->service->requests, server->max_concurrent);
-	if (!x->admitted) {
-		api_error_set(error, 503, NULL, "over_capacity",
-		              "The gateway is at its limit of %u requests at a time.",
-		              server->max_concurrent);
-		error->retry_after_ms = 1000;
-	}
-	return x->admitted;
-}
-
 /* A header beats the body: its sender may be a proxy that knows no JSON. */
 static bool
 exchange_resolve(struct exchange *x, struct api_error *error)
@@ -229,17 +214,10 @@ exchange_choose(struct exchange *x, struct api_error *error)
 static bool
 exchange_read(struct exchange *x, struct api_error *error)
 {
-	const char *encoding = http_call_header(x->client.call, "Content-Encoding");
-
-	if (encoding && strcasecmp(encoding, "identity") != 0) {
-		api_error_set(error, 415, NULL, NULL,
-		              "The body's Content-Encoding is not supported; send it as it is.");
-		return false;
-	}
-	return chat_request_read(&x->client.request, http_call_body(x->client.call), error) &&
+	return intake_check_encoding(x->client.call, error) &&
+	       chat_request_read(&x->client.request, http_call_body(x->client.call), error) &&
 	       exchange_check_project(x, error) && exchange_resolve(x, error) &&
-	       exchange_choose(x, error) &&
-	       exchange_recall_init(x, error);
+	       exchange_choose(x, error) && exchange_recall_init(x, error);
 }
 
 /* May this request speculate? Each brings its route's share, each that does takes one. */
@@ -272,9 +250,9 @@ exchange_options(struct exchange *x)
 		                                .rule_options = {0, 1, 0}};
 	entropy = &route->entropy;
 	return (struct cascade_options){
-	        .begin = undraftable || x->client.request.n > 1 || x->client.request.wants_audio
-	                         ? CASCADE_BEGIN_UNSCORABLE
-	                         : CASCADE_BEGIN_CASCADE,
+	        .begin = !undraftable && draft_request_scorable(&x->client.request)
+	                         ? CASCADE_BEGIN_CASCADE
+	                         : CASCADE_BEGIN_UNSCORABLE,
 	        .rule = entropy->rule,
 	        .rule_options = entropy->options,
 	        .accept_unscorable = !undraftable && entropy->on_unscorable == ON_UNSCORABLE_ACCEPT,
@@ -356,7 +334,8 @@ exchange_begin(struct service *service, struct http_call *call, enum dialect dia
 	x->leg_us[CASCADE_DRAFT] = x->leg_us[CASCADE_HEAVY] = -1;
 	metric_add(service->shard, METRIC_IN_FLIGHT, NULL, NULL, 1);
 	exchange_watch(x);
-	good = exchange_admit(x, &error) && exchange_read(x, &error);
+	x->admitted = intake_admit(service, &x->plan->config->server, &error);
+	good = x->admitted && exchange_read(x, &error);
 	exchange_choose_names(x);
 	if (good)
 		exchange_answer(x);

@@ -393,32 +393,11 @@ heavy_failure(const struct exchange *x)
 	return leg && leg_failure(leg)->kind != LEG_FAILURE_NONE ? leg_failure(leg) : NULL;
 }
 
-static void
-set_overloaded(struct exchange *x, struct api_error *error)
+/* Until a heavyweight may be asked again. */
+static uint64_t
+heavy_due_ms(const struct exchange *x)
 {
-	uint64_t due_ms =
-	        attempts_due_in_ms(&x->attempts[CASCADE_HEAVY], exchange_now_us(x) / 1000);
-
-	api_error_set(error, 503, NULL,
-	              x->refusal == HEALTH_BUSY ? "over_capacity" : "no_upstream_available",
-	              x->refusal == HEALTH_BUSY
-	                      ? "The model server is at its limit of requests at a time."
-	                      : "No model server is available: each has failed too often lately.");
-	error->retry_after_ms = due_ms > 1000 ? due_ms : 1000;
-}
-
-/* The failure of the one model that was asked though every breaker was open. */
-static void
-set_panicked(struct exchange *x, struct api_error *error)
-{
-	struct api_error failed = *error;
-
-	set_overloaded(x, error);
-	error->no_retry = failed.no_retry;
-	snprintf(error->message, sizeof(error->message),
-	         "Every model server has failed too often lately, and the one tried again has "
-	         "failed: %.2000s",
-	         failed.message);
+	return attempts_due_in_ms(&x->attempts[CASCADE_HEAVY], exchange_now_us(x) / 1000);
 }
 
 /* The answer to a request whose last hope has failed, before anything was sent. */
@@ -442,10 +421,10 @@ exchange_fail_heavy(struct exchange *x)
 	} else if (failure) {
 		x->answered = leg_model(x->legs[CASCADE_HEAVY]);
 		failure_to_error(failure, x->answered, &error, &body);
-		if (x->panic && error.status >= 500)
-			set_panicked(x, &error);
+		if (x->panic)
+			failure_panicked(heavy_due_ms(x), &error);
 	} else if (x->refusal != HEALTH_ADMITTED) {
-		set_overloaded(x, &error);
+		failure_refused(x->refusal, heavy_due_ms(x), &error);
 	} else {
 		api_error_set(&error, 500, NULL, NULL, "The request could not be carried out: %s.",
 		              x->detail[0] ? x->detail : "out of memory");

@@ -1,6 +1,7 @@
 #include "route/failure.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <time.h>
@@ -77,6 +78,48 @@ failure_advice(const char *x_should_retry)
 	if (x_should_retry && strcasecmp(x_should_retry, "false") == 0)
 		return LEG_ADVICE_NO_RETRY;
 	return LEG_ADVICE_NONE;
+}
+
+static enum leg_failure_kind
+kind_of_fetch(enum http_fetch_result result)
+{
+	switch (result) {
+	case HTTP_FETCH_DNS:
+	case HTTP_FETCH_CONNECT:
+	case HTTP_FETCH_TLS: return LEG_UNREACHABLE;
+	case HTTP_FETCH_TIMEOUT_CONNECT:
+	case HTTP_FETCH_TIMEOUT_FIRST_BYTE:
+	case HTTP_FETCH_TIMEOUT_IDLE:
+	case HTTP_FETCH_TIMEOUT_TOTAL: return LEG_TIMEOUT;
+	case HTTP_FETCH_OK:
+	case HTTP_FETCH_CUT: return LEG_CUT;
+	case HTTP_FETCH_PROTOCOL: return LEG_MALFORMED;
+	case HTTP_FETCH_FAULT: break;
+	}
+	return LEG_FAULT;
+}
+
+void
+failure_of_fetch(struct leg_failure *failure, enum http_fetch_result result, const char *detail)
+{
+	static const char *const names[] = {
+	        [LEG_TIMER_CONNECT] = "connect",
+	        [LEG_TIMER_FIRST_BYTE] = "first byte",
+	        [LEG_TIMER_IDLE] = "idle",
+	        [LEG_TIMER_TOTAL] = "total",
+	};
+
+	failure->kind = kind_of_fetch(result);
+	if (failure->kind != LEG_TIMEOUT) {
+		snprintf(failure->detail, sizeof(failure->detail), "%s", detail);
+		return;
+	}
+	failure->timer = result == HTTP_FETCH_TIMEOUT_CONNECT      ? LEG_TIMER_CONNECT
+	                 : result == HTTP_FETCH_TIMEOUT_FIRST_BYTE ? LEG_TIMER_FIRST_BYTE
+	                 : result == HTTP_FETCH_TIMEOUT_IDLE       ? LEG_TIMER_IDLE
+	                                                           : LEG_TIMER_TOTAL;
+	snprintf(failure->detail, sizeof(failure->detail), "%s timeout, %s", names[failure->timer],
+	         detail);
 }
 
 static enum attempt_retry
@@ -244,4 +287,30 @@ failure_to_error(const struct leg_failure *failure, const struct config_model *m
 {
 	failure_fill_error(failure, model, error, body);
 	error->no_retry = failure->advice == LEG_ADVICE_NO_RETRY;
+}
+
+void
+failure_refused(enum health_answer refusal, uint64_t due_ms, struct api_error *error)
+{
+	api_error_set(error, 503, NULL,
+	              refusal == HEALTH_BUSY ? "over_capacity" : "no_upstream_available",
+	              refusal == HEALTH_BUSY
+	                      ? "The model server is at its limit of requests at a time."
+	                      : "No model server is available: each has failed too often lately.");
+	error->retry_after_ms = due_ms > 1000 ? due_ms : 1000;
+}
+
+void
+failure_panicked(uint64_t due_ms, struct api_error *error)
+{
+	struct api_error failed = *error;
+
+	if (failed.status < 500)
+		return;
+	failure_refused(HEALTH_OPEN, due_ms, error);
+	error->no_retry = failed.no_retry;
+	snprintf(error->message, sizeof(error->message),
+	         "Every model server has failed too often lately, and the one tried again has "
+	         "failed: %.2000s",
+	         failed.message);
 }

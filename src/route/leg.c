@@ -12,6 +12,7 @@
 #include "net/timer.h"
 #include "route/failure.h"
 #include "route/leg_private.h"
+#include "route/verdict.h"
 
 enum { LEG_LINGER_MS = 1000 }; /* for the bytes after [DONE] */
 
@@ -45,60 +46,12 @@ leg_bury(struct leg *leg)
 }
 
 static void
-leg_tell_breaker(struct leg *leg, enum breaker_state state)
-{
-	const char *label = leg->model->label;
-
-	if (state == BREAKER_OPEN)
-		log_event(leg->service->log, LOG_LEVEL_WARN, "breaker_opened",
-		          "model=\"%s\" why=%s status=%d", label,
-		          leg_failure_name(leg->failure.kind), leg->status);
-	else if (state == BREAKER_CLOSED)
-		log_event(leg->service->log, LOG_LEVEL_INFO, "breaker_closed",
-		          "model=\"%s\" why=success", label);
-}
-
-/* The gauge is the sum of what all workers add to it. */
-static void
-leg_show_breaker(struct leg *leg, struct health *health)
-{
-	int step = health_show(health);
-
-	if (step)
-		metric_add(leg->service->shard, METRIC_BREAKER_STATE, leg->model->label, NULL,
-		           step);
-}
-
-static void
-leg_take_permit(struct leg *leg, const struct permit *permit)
-{
-	leg->permit = *permit;
-	if (permit->health)
-		leg_show_breaker(leg, permit->health);
-}
-
-static void
 leg_return_permit(struct leg *leg, enum health_result result)
 {
-	static const char *const names[] = {
-	        [HEALTH_SUCCESS] = "success",
-	        [HEALTH_FAILURE] = "failure",
-	        [HEALTH_NEUTRAL] = "ignored",
-	};
-	struct metrics_shard *shard = leg->service->shard;
-	const char *label = leg->model->label;
-	enum breaker_state old, state;
-	struct health *health;
+	struct verdict verdict = {result, leg_failure_name(leg->failure.kind), leg->status,
+	                          leg->failure.detail};
 
-	if (!leg->permit.health)
-		return;
-	health = health_ref(leg->permit.health);
-	metric_add(shard, METRIC_BREAKER_RESULTS, label, names[result], 1);
-	if (permit_return(&leg->permit, result, worker_now_us(leg->service->worker) / 1000, &old,
-	                  &state))
-		leg_tell_breaker(leg, state);
-	leg_show_breaker(leg, health);
-	health_unref(health);
+	verdict_give(leg->service, leg->model, &leg->permit, &verdict);
 }
 
 /* The one end of a leg: result is the metric's label, health what is learnt of the model. */
@@ -175,7 +128,8 @@ leg_start(struct service *service, const struct leg_spec *spec, const struct leg
 	chat_frame_init(&leg->frame);
 	buf_init(&leg->reply, LEG_REPLY_MAX_BYTES);
 	leg->started_us = worker_now_us(service->worker);
-	leg_take_permit(leg, &spec->permit);
+	leg->permit = spec->permit;
+	verdict_begin(service, leg->model, &leg->permit);
 	fetch.body = buf_bytes(&leg->body);
 	leg->fetch = http_fetch_start(service->client, &fetch, &leg_fetch_events, leg);
 	if (!leg->fetch) {
@@ -275,8 +229,8 @@ leg_failure_name(enum leg_failure_kind kind)
 const struct http_header *
 leg_passed_headers(const struct leg *leg, size_t *count)
 {
-	*count = leg->passed_count;
-	return leg->passed;
+	*count = leg->passed.count;
+	return leg->passed.list;
 }
 
 struct bytes

@@ -14,16 +14,6 @@
 
 enum { LEG_ERROR_MAX_BYTES = 256 * 1024 }; /* the body of an error status; the rest is not kept */
 
-/* What passes of a direct call's response head; everything else stays here. */
-static const char *const passed_names[] = {
-        "openai-processing-ms",         "x-ratelimit-limit-requests",
-        "x-ratelimit-limit-tokens",     "x-ratelimit-remaining-requests",
-        "x-ratelimit-remaining-tokens", "x-ratelimit-reset-requests",
-        "x-ratelimit-reset-tokens",
-};
-
-_Static_assert(sizeof(passed_names) / sizeof(passed_names[0]) == LEG_PASSED_MAX, "headers");
-
 /* Has every choice that was begun told why it ended? */
 static bool
 leg_is_finished(const struct leg *leg)
@@ -245,30 +235,6 @@ leg_read_whole(struct leg *leg)
 /* ---------------------------------------------------------------- the transfer */
 
 static bool
-is_printable(const char *text)
-{
-	for (; *text; text++) {
-		if ((unsigned char)*text < 0x20 || (unsigned char)*text > 0x7E)
-			return false;
-	}
-	return true;
-}
-
-static void
-leg_keep_headers(struct leg *leg, struct http_fetch *fetch)
-{
-	for (size_t i = 0; i < LEG_PASSED_MAX; i++) {
-		const char *value = http_fetch_header(fetch, passed_names[i]);
-		char *copy = leg->passed_values[leg->passed_count];
-
-		if (!value || strlen(value) >= LEG_PASSED_VALUE_MAX || !is_printable(value))
-			continue;
-		memcpy(copy, value, strlen(value) + 1);
-		leg->passed[leg->passed_count++] = (struct http_header){passed_names[i], copy};
-	}
-}
-
-static bool
 leg_is_answered(const struct leg *leg)
 {
 	return leg->status >= 200 && leg->status <= 299;
@@ -328,7 +294,7 @@ on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 	        failure_retry_after_ms(http_fetch_header(fetch, "retry-after-ms"),
 	                               http_fetch_header(fetch, "retry-after"), clock_wall_ms());
 	if (leg->direct)
-		leg_keep_headers(leg, fetch);
+		passed_take(&leg->passed, fetch);
 	if (!leg_is_answered(leg)) {
 		leg->reading = LEG_READING_WHOLE;
 		leg->reply.limit = LEG_ERROR_MAX_BYTES;
@@ -364,6 +330,17 @@ leg_guess(struct leg *leg, struct bytes piece)
 	buf_fini(&begun);
 }
 
+/* The first byte of an answer. A head may come long before it. */
+static void
+leg_note_begin(struct leg *leg)
+{
+	uint64_t now_us = worker_now_us(leg->service->worker);
+
+	leg->begun = true;
+	if (leg->permit.health && leg_is_answered(leg))
+		health_note_first_byte(leg->permit.health, now_us - leg->started_us, now_us / 1000);
+}
+
 static void
 on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
 {
@@ -372,6 +349,8 @@ on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
 	(void)fetch;
 	if (leg->ended)
 		return;
+	if (!leg->begun)
+		leg_note_begin(leg);
 	if (leg->reading == LEG_READING_STREAM) {
 		leg_read_stream(leg, piece);
 		return;
@@ -383,44 +362,15 @@ on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
 		leg_guess(leg, piece);
 }
 
-static enum leg_failure_kind
-failure_of_result(enum http_fetch_result result)
-{
-	switch (result) {
-	case HTTP_FETCH_DNS:
-	case HTTP_FETCH_CONNECT:
-	case HTTP_FETCH_TLS: return LEG_UNREACHABLE;
-	case HTTP_FETCH_TIMEOUT_CONNECT:
-	case HTTP_FETCH_TIMEOUT_FIRST_BYTE:
-	case HTTP_FETCH_TIMEOUT_IDLE:
-	case HTTP_FETCH_TIMEOUT_TOTAL: return LEG_TIMEOUT;
-	case HTTP_FETCH_OK:
-	case HTTP_FETCH_CUT: return LEG_CUT;
-	case HTTP_FETCH_PROTOCOL: return LEG_MALFORMED;
-	case HTTP_FETCH_FAULT: break;
-	}
-	return LEG_FAULT;
-}
-
-/* Says which of the four timers it was. */
+/* The transfer itself has failed. */
 static void
-leg_fail_with_timeout(struct leg *leg, enum http_fetch_result result, const char *detail)
+leg_fail_transfer(struct leg *leg, enum http_fetch_result result, const char *detail)
 {
-	static const char *const names[] = {
-	        [LEG_TIMER_CONNECT] = "connect",
-	        [LEG_TIMER_FIRST_BYTE] = "first byte",
-	        [LEG_TIMER_IDLE] = "idle",
-	        [LEG_TIMER_TOTAL] = "total",
-	};
-	enum leg_timer timer = result == HTTP_FETCH_TIMEOUT_CONNECT      ? LEG_TIMER_CONNECT
-	                       : result == HTTP_FETCH_TIMEOUT_FIRST_BYTE ? LEG_TIMER_FIRST_BYTE
-	                       : result == HTTP_FETCH_TIMEOUT_IDLE       ? LEG_TIMER_IDLE
-	                                                                 : LEG_TIMER_TOTAL;
 	char text[sizeof(leg->failure.detail)];
 
-	leg->failure.timer = timer;
-	snprintf(text, sizeof(text), "%s timeout, %s", names[timer], detail);
-	leg_fail(leg, LEG_TIMEOUT, text);
+	failure_of_fetch(&leg->failure, result, detail);
+	snprintf(text, sizeof(text), "%s", leg->failure.detail);
+	leg_fail(leg, leg->failure.kind, text);
 }
 
 /* The whole body was received. */
@@ -457,10 +407,8 @@ on_fetch_end(void *arg, struct http_fetch *fetch, enum http_fetch_result result,
 	           leg_is_finished(leg)) {
 		/* A cut, or silence, after the last finish_reason has lost nothing. */
 		leg_stream_complete(leg);
-	} else if (http_fetch_result_is_timeout(result)) {
-		leg_fail_with_timeout(leg, result, detail);
 	} else if (result != HTTP_FETCH_OK) {
-		leg_fail(leg, failure_of_result(result), detail);
+		leg_fail_transfer(leg, result, detail);
 	} else {
 		leg_read_rest(leg);
 	}

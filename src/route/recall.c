@@ -79,19 +79,33 @@ said_max(uint64_t answer_bytes)
 	return wanted > answer_bytes * 2 ? wanted : answer_bytes * 2;
 }
 
+const char *
+recall_exclusion(const struct config_route *route, const struct chat_request *request)
+{
+	if (!route)
+		return "pinned";
+	if (!route->cache.enabled)
+		return "disabled";
+	if (request->body.n > RECALL_BODY_MAX_BYTES)
+		return "too_large";
+	if (request->n > 1)
+		return "choices";
+	if (request->wants_audio || request->has_media)
+		return "media";
+	return request->temperature > route->cache.max_temperature ? "temperature" : NULL;
+}
+
 bool
 recall_init(struct recall *recall, const struct config_route *route,
             const struct chat_request *request, struct bytes identity,
             const struct recall_headers *headers, struct api_error *error)
 {
-	const struct config_cache *config = route ? &route->cache : NULL;
+	const struct config_cache *config;
 
 	*recall = (struct recall){.guard = GUARD_NONE};
-	if (!config || !config->enabled || request->body.n > RECALL_BODY_MAX_BYTES ||
-	    request->n > 1 || request->wants_audio || request->has_media ||
-	    request->temperature > config->max_temperature)
+	if (recall_exclusion(route, request))
 		return true;
-	recall->config = config;
+	recall->config = config = &route->cache;
 	recall->looks_up = !has_directive(headers->cache_control, "no-cache");
 	recall->keeps = !has_directive(headers->cache_control, "no-store");
 	if (!read_threshold(recall, headers->threshold, error)) {

@@ -323,28 +323,6 @@ check_together(struct chat_request *request, struct api_error *error)
 	return true;
 }
 
-static bool
-refuse_text(const struct json_scan *scan, struct api_error *error)
-{
-	if (scan->begin == scan->end)
-		api_error_set(error, 400, NULL, NULL,
-		              "The body of your request is empty. Expected a JSON object.");
-	else if (scan->fault == JSON_FAULT_NONE)
-		api_error_set(error, 400, NULL, NULL,
-		              "The body of your request is valid JSON, but not a JSON object.");
-	else if (scan->fault == JSON_FAULT_DEPTH)
-		api_error_set(
-		        error, 400, NULL, NULL,
-		        "We could not parse the JSON body of your request: nested deeper than %d "
-		        "levels at byte %zu.",
-		        JSON_DEPTH_MAX, json_scan_offset(scan));
-	else
-		api_error_set(error, 400, NULL, NULL,
-		              "We could not parse the JSON body of your request: %s at byte %zu.",
-		              json_fault_text(scan->fault), json_scan_offset(scan));
-	return false;
-}
-
 bool
 chat_request_read(struct chat_request *request, struct bytes body, struct api_error *error)
 {
@@ -360,7 +338,7 @@ chat_request_read(struct chat_request *request, struct bytes body, struct api_er
 	if (error->status)
 		return false;
 	if (!json_scan_end(&r.scan) || !is_object)
-		return refuse_text(&r.scan, error);
+		return param_refuse_body(error, &r.scan);
 	return check_together(request, error);
 }
 

@@ -83,25 +83,56 @@ scan_document(struct answer *answer, struct bytes body)
 	return json_scan_end(&s);
 }
 
+/* The document as far as it is the same for one text and for many. */
 static enum embedding_fault
-scan_answer(struct answer *answer, struct bytes body)
+scan_frame(struct answer *answer, struct bytes body)
 {
-	struct json_value first;
-	struct json_scan s;
-
 	if (!scan_document(answer, body))
 		return EMBEDDING_MALFORMED;
 	if (answer->error.kind != JSON_KIND_NONE && answer->error.kind != JSON_KIND_NULL)
 		return EMBEDDING_ERROR;
-	json_scan_init(&s, json_value_text(answer->data));
-	if (answer->data.kind != JSON_KIND_ARRAY || !json_enter(&s, JSON_KIND_ARRAY) ||
-	    !json_next_element(&s) || !json_take(&s, &first) || first.kind != JSON_KIND_OBJECT ||
-	    !find_member(first, "embedding", &answer->vector))
+	if (answer->data.kind != JSON_KIND_ARRAY)
 		return EMBEDDING_MALFORMED;
 	if (answer->usage.kind == JSON_KIND_OBJECT &&
 	    !find_member(answer->usage, "prompt_tokens", &answer->prompt_tokens))
 		return EMBEDDING_MALFORMED;
 	return EMBEDDING_FINE;
+}
+
+static enum embedding_fault
+scan_answer(struct answer *answer, struct bytes body)
+{
+	enum embedding_fault fault = scan_frame(answer, body);
+	struct json_value first;
+	struct json_scan s;
+
+	if (fault)
+		return fault;
+	json_scan_init(&s, json_value_text(answer->data));
+	if (!json_enter(&s, JSON_KIND_ARRAY) || !json_next_element(&s) || !json_take(&s, &first) ||
+	    first.kind != JSON_KIND_OBJECT || !find_member(first, "embedding", &answer->vector))
+		return EMBEDDING_MALFORMED;
+	return EMBEDDING_FINE;
+}
+
+/* A number that makes no sense is as one that was not told. */
+static void
+read_tokens(const struct answer *answer, uint64_t *tokens)
+{
+	if (answer->prompt_tokens.kind == JSON_KIND_NUMBER)
+		json_to_u64(answer->prompt_tokens, UINT64_MAX, tokens);
+}
+
+enum embedding_fault
+embedding_answer_check(struct bytes body, uint64_t *tokens)
+{
+	struct answer answer = {.error = {.kind = JSON_KIND_NONE}};
+	enum embedding_fault fault = scan_frame(&answer, body);
+
+	*tokens = 0;
+	if (!fault)
+		read_tokens(&answer, tokens);
+	return fault;
 }
 
 /* Room for a vector, if it is as long as one must be. */
@@ -273,9 +304,7 @@ embedding_answer_read(struct embedding *embedding, struct bytes body, unsigned d
 		*embedding = (struct embedding){.vector = NULL};
 		return fault;
 	}
-	/* A number that makes no sense is as one that was not told. */
-	if (answer.prompt_tokens.kind == JSON_KIND_NUMBER)
-		json_to_u64(answer.prompt_tokens, UINT64_MAX, &embedding->prompt_tokens);
+	read_tokens(&answer, &embedding->prompt_tokens);
 	return EMBEDDING_FINE;
 }
 

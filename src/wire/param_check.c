@@ -50,6 +50,28 @@ param_refuse_twice(struct api_error *error, const char *param)
 	return false;
 }
 
+bool
+param_refuse_body(struct api_error *error, const struct json_scan *scan)
+{
+	if (scan->begin == scan->end)
+		api_error_set(error, 400, NULL, NULL,
+		              "The body of your request is empty. Expected a JSON object.");
+	else if (scan->fault == JSON_FAULT_NONE)
+		api_error_set(error, 400, NULL, NULL,
+		              "The body of your request is valid JSON, but not a JSON object.");
+	else if (scan->fault == JSON_FAULT_DEPTH)
+		api_error_set(
+		        error, 400, NULL, NULL,
+		        "We could not parse the JSON body of your request: nested deeper than %d "
+		        "levels at byte %zu.",
+		        JSON_DEPTH_MAX, json_scan_offset(scan));
+	else
+		api_error_set(error, 400, NULL, NULL,
+		              "We could not parse the JSON body of your request: %s at byte %zu.",
+		              json_fault_text(scan->fault), json_scan_offset(scan));
+	return false;
+}
+
 enum { QUOTED_DIGITS = 40 }; /* of a client's number, in a message */
 
 static bool

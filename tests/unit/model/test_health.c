@@ -485,9 +485,52 @@ START_TEST(test_a_look_tells_what_came_of_requests)
 }
 END_TEST
 
-UNIT_MAIN("health", test_what_is_told_of_the_gauge_adds_up_to_the_state,
-          test_a_load_counts_up_to_the_limit, test_a_limit_of_0_is_none,
-          test_nothing_is_released_twice_or_missed,
+START_TEST(test_a_report_tells_what_happened)
+{
+	struct health *health = health_new(&options);
+	struct load *load = load_new();
+	struct health_report report;
+	struct permit permit;
+
+	health_report(health, NOW, &report);
+	ck_assert_int_eq(report.state, BREAKER_CLOSED);
+	ck_assert(!report.has_latency && report.requests == 0 && report.detail[0] == '\0');
+
+	ck_assert_int_eq(health_admit(health, load, 0, false, NOW, &permit), HEALTH_ADMITTED);
+	health_note_first_byte(health, 20000, NOW);
+	health_report(health, NOW, &report);
+	ck_assert_uint_eq(report.in_flight, 1);
+	ck_assert(report.has_latency && report.latency_ms[0] > 19 && report.latency_ms[2] < 21);
+	give_back(&permit, HEALTH_SUCCESS, NOW);
+
+	health_note_failure(health, "it broke", NOW);
+	fail_times(health, load, 2, NOW);
+	health_report(health, NOW + 400, &report);
+	ck_assert_int_eq(report.state, BREAKER_OPEN);
+	ck_assert_uint_eq(report.in_flight, 0);
+	ck_assert_uint_eq(report.requests, 3);
+	ck_assert_uint_eq(report.failures, 2);
+	ck_assert_uint_eq(report.open_ms, 400);
+	ck_assert_uint_eq(report.due_ms, 600);
+	ck_assert_str_eq(report.detail, "it broke");
+	ck_assert_uint_eq(report.failed_ms, 400);
+
+	ck_assert_int_eq(health_admit(health, load, 0, false, NOW + 1000, &permit),
+	                 HEALTH_ADMITTED);
+	health_report(health, NOW + 1000, &report);
+	ck_assert_int_eq(report.state, BREAKER_HALF_OPEN);
+	ck_assert(report.probing && report.due_ms == 0 && report.open_ms == 1000);
+	give_back(&permit, HEALTH_SUCCESS, NOW + 1000);
+	health_report(health, NOW + 1000, &report);
+	ck_assert(report.state == BREAKER_CLOSED && !report.probing && report.open_ms == 0);
+	load_unref(load);
+	health_unref(health);
+}
+END_TEST
+
+UNIT_MAIN("health", test_a_look_tells_what_came_of_requests, test_a_report_tells_what_happened,
+          test_what_is_told_of_the_gauge_adds_up_to_the_state, test_a_load_counts_up_to_the_limit,
+          test_a_limit_of_0_is_none, test_nothing_is_released_twice_or_missed,
           test_a_permit_is_counted_until_it_is_returned_once,
           test_a_busy_provider_leaves_the_breaker_as_it_was,
           test_an_open_breaker_gives_the_load_back,
