@@ -152,6 +152,7 @@ def test_each_opening_is_told_once_whatever_fails_after_it(begin):
     own.upstream.on("other-1", scripts.failure(500))
     for _ in range(5):
         assert_error(own.gateway.chat(model="other"), 503)
+    eventually(lambda: events(own, "breaker_opened"), "a line for the opening")
     assert len(events(own, "breaker_opened")) == 1 and gauge(own) == OPEN
     assert gauge(own, "heavyweight") == CLOSED and gauge(own, "drafter") == CLOSED
 

@@ -431,6 +431,7 @@ def test_the_short_forms_timeout_bounds_silence_and_not_the_whole_answer(start, 
 server: {{listen: [127.0.0.1:0]}}
 drafter: {{base_url: {upstream.url('/v1')}, model: small-1, timeout: 400ms}}
 heavyweight: {{base_url: {upstream.url('/v1')}, model: large-1, timeout: 400ms}}
+cache: {{enabled: false}}
 """
     pause = upstream.gate()
 

@@ -119,7 +119,7 @@ def test_a_request_id_in_the_body_is_nothing_to_the_other_doors(gateway, upstrea
 def test_extra_fields_of_an_answer(priced, upstream):
     upstream.on("small-1", confident("Paris is it.", usage=USAGE))
     answer = priced.request("POST", WITH_EXTRAS, b'{"model":"openai/gpt-4o-mini","messages":[{"role":"user","content":"Hello!"}],'
-                            b'"fallbacks":["anthropic/claude-3-5-sonnet"]}')
+                            b'"fallbacks":["good/large-1"]}')
     document = answer.json()
     extra = document["extra_fields"]
     assert isinstance(extra.pop("latency"), int)
