@@ -51,6 +51,8 @@ CC := $(CC_$(V))
 CPPFLAGS += -Iinclude -D_GNU_SOURCE -DDT_VERSION='"$(VERSION)"'
 CFLAGS   := -std=gnu11 $(OPT_$(V)) $(WARN) -pthread
 LDFLAGS  := $(LINK_$(V)) -pthread
+# The scanners are most of a draft's work.
+build/release/src/wire/%.o: CFLAGS += -O3
 # For what runs under ThreadSanitizer; the other variants ignore it.
 export TSAN_OPTIONS := suppressions=$(abspath tests/tsan.supp) history_size=4
 # Asked for lazily, since the packages may not be there yet when make starts.

@@ -26,7 +26,7 @@
 
 enum {
 	/* Handles kept for later fetches; each holds some kilobytes. */
-	CLIENT_SPARE_HANDLES = 256,
+	CLIENT_SPARE_HANDLES = 32,
 	CLIENT_IDLE_DEFAULT = 256,
 	/* All heads and trailers of one response together. */
 	FETCH_HEAD_MAX_BYTES = 128 * 1024,
