@@ -50,8 +50,6 @@ bool permit_return(struct permit *permit, enum health_result result, uint64_t no
 enum breaker_state health_state(struct health *health, uint64_t now_ms);
 /* How it has done lately. False: a request would be refused now, by an open breaker or since a probe is out. */
 bool health_look(struct health *health, uint64_t now_ms, struct vitals_look *look);
-/* An answer has begun so long after it was asked for. */
-void health_note_latency(struct health *health, uint64_t latency_ms, uint64_t now_ms);
 
 /* What an answer's x-ratelimit-* headers say; NULL: no such header. */
 struct health_limit {

@@ -99,17 +99,27 @@ list_models(struct service *service, const struct config_model *const *models, s
 static json_t *
 describe_route(struct service *service, const struct config_route *route)
 {
+	static const char *const strategies[] = {[STRATEGY_ORDER] = "order",
+	                                         [STRATEGY_HEALTH] = "health",
+	                                         [STRATEGY_WEIGHTED] = "weighted"};
 	enum breaker_state drafting, answering;
 	unsigned in_flight = 0;
-	json_t *drafters =
-	        list_models(service, route->drafters, route->drafter_count, &drafting, &in_flight);
-	json_t *heavyweights = list_models(service, route->heavyweights, route->heavyweight_count,
-	                                   &answering, &in_flight);
+	json_t *answerers = list_models(service, route->heavyweights, route->heavyweight_count,
+	                                &answering, &in_flight);
+	json_t *document = json_pack("{s:s, s:b}", "kind", "route", "default",
+	                             service->plan->config->default_route == route);
 
-	return json_pack("{s:s, s:b, s:o, s:o, s:o}", "kind", "route", "default",
-	                 service->plan->config->default_route == route, "drafter", drafters,
-	                 "heavyweight", heavyweights, "health",
-	                 health_document(answering, in_flight));
+	if (route->is_pool) {
+		json_object_set_new(document, "strategy", json_string(strategies[route->strategy]));
+		json_object_set_new(document, "models", answerers);
+	} else {
+		json_object_set_new(document, "drafter",
+		                    list_models(service, route->drafters, route->drafter_count,
+		                                &drafting, &in_flight));
+		json_object_set_new(document, "heavyweight", answerers);
+	}
+	json_object_set_new(document, "health", health_document(answering, in_flight));
+	return document;
 }
 
 /* ---------------------------------------------------------------- GET /v1/models */

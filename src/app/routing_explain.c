@@ -3,6 +3,7 @@
 
 #include "app/endpoints_private.h"
 #include "base/mem.h"
+#include "route/choose.h"
 #include "route/draft.h"
 #include "route/forecast.h"
 #include "route/intake.h"
@@ -14,15 +15,17 @@ struct explanation {
 	struct chat_request request; /* borrows the call's body */
 	const struct config_route *route;
 	const struct config_model *pinned;
-	struct recall recall; /* its key is made, nothing else is done with it */
+	struct choice drafters, heavyweights; /* owned: who would be asked, in order */
+	struct recall recall;                 /* its key is made, nothing else is done with it */
 };
 
 /* Would a drafter be asked? */
 static bool
 is_drafted(const struct explanation *e)
 {
-	return e->route && (draft_request_scorable(&e->request) ||
-	                    e->route->entropy.on_unscorable == ON_UNSCORABLE_ACCEPT);
+	return e->route && e->drafters.count > 0 &&
+	       (draft_request_scorable(&e->request) ||
+	        e->route->entropy.on_unscorable == ON_UNSCORABLE_ACCEPT);
 }
 
 /* ---------------------------------------------------------------- the order of models */
@@ -43,40 +46,66 @@ candidate_document(const struct candidate *candidate, const char *leg, const cha
 
 /* why: what they would not be asked for; NULL: they would. */
 static void
-add_candidates(const struct explanation *e, json_t *order, const struct candidate *list,
-               size_t count, const char *leg, const char *why)
+add_choice(const struct explanation *e, json_t *order, const struct choice *choice, const char *leg,
+           const char *why)
 {
 	uint64_t now_ms = worker_now_us(e->service->worker) / 1000;
-	struct forecast_look *looks = mem_array(count, sizeof(*looks));
-	enum forecast *words = mem_array(count, sizeof(*words));
+	struct forecast_look *looks = mem_array(choice->count + 1, sizeof(*looks));
+	enum forecast *words = mem_array(choice->count + 1, sizeof(*words));
 
-	for (size_t i = 0; i < count; i++)
-		looks[i] = forecast_look(&list[i], now_ms);
+	for (size_t i = 0; i < choice->count; i++)
+		looks[i] = forecast_look(&choice->list[i], now_ms);
 	/* A drafter is never waited for. */
-	forecast_list(looks, count, leg[0] != 'd' || e->pinned, words);
-	for (size_t i = 0; i < count; i++)
-		json_array_append_new(order, candidate_document(&list[i], leg,
+	forecast_list(looks, choice->count, choice != &e->drafters, words);
+	for (size_t i = 0; i < choice->count; i++)
+		json_array_append_new(order, candidate_document(&choice->list[i], leg,
 		                                                why ? why : forecast_name(words[i]),
 		                                                &looks[i]));
 	free(looks);
 	free(words);
 }
 
+static bool
+choice_has(const struct choice *choice, const struct config_model *model)
+{
+	for (size_t i = 0; i < choice->count; i++) {
+		if (choice->list[i].model == model)
+			return true;
+	}
+	return false;
+}
+
+/* Those of the route that lack what the request needs. */
+static void
+add_lacking(const struct explanation *e, json_t *order, const struct choice *choice,
+            const struct candidate *list, size_t count, const char *leg)
+{
+	uint64_t now_ms = worker_now_us(e->service->worker) / 1000;
+
+	for (size_t i = 0; i < count; i++) {
+		struct forecast_look look = forecast_look(&list[i], now_ms);
+
+		if (!choice_has(choice, list[i].model))
+			json_array_append_new(order,
+			                      candidate_document(&list[i], leg, "lacking", &look));
+	}
+}
+
 static json_t *
 order_document(const struct explanation *e)
 {
-	const struct plan *plan = e->service->plan;
-	const struct plan_route *route = e->route ? plan_route(plan, e->route) : NULL;
+	const struct plan_route *route = e->route ? plan_route(e->service->plan, e->route) : NULL;
+	const char *answering = e->pinned ? "direct" : e->route->is_pool ? "pool" : "heavyweight";
 	json_t *order = json_array();
 
-	if (!route) {
-		add_candidates(e, order, plan_candidate(plan, e->pinned), 1, "direct", NULL);
-		return order;
-	}
-	add_candidates(e, order, route->drafters, e->route->drafter_count, "drafter",
-	               is_drafted(e) ? NULL : "unscorable");
-	add_candidates(e, order, route->heavyweights, e->route->heavyweight_count, "heavyweight",
-	               NULL);
+	add_choice(e, order, &e->drafters, "drafter", is_drafted(e) ? NULL : "unscorable");
+	if (route)
+		add_lacking(e, order, &e->drafters, route->drafters, e->route->drafter_count,
+		            "drafter");
+	add_choice(e, order, &e->heavyweights, answering, NULL);
+	if (route)
+		add_lacking(e, order, &e->heavyweights, route->heavyweights,
+		            e->route->heavyweight_count, answering);
 	return order;
 }
 
@@ -100,12 +129,12 @@ speculation_refusal(const struct explanation *e)
 {
 	const struct config_speculative *speculative;
 
-	if (!e->route)
-		return "pinned";
+	if (!e->route || e->route->is_pool)
+		return e->pinned ? "pinned" : "pool";
 	speculative = &e->route->speculative;
 	if (!speculative->enabled || speculative->max_share <= 0)
 		return "disabled";
-	if (!draft_request_scorable(&e->request))
+	if (!is_drafted(e) || !draft_request_scorable(&e->request))
 		return "unscorable";
 	return e->service->speculation_credit + speculative->max_share >= 1 ? NULL : "max_share";
 }
@@ -192,32 +221,55 @@ explanation_read(struct explanation *e, struct http_call *call, struct api_error
 	        .cache_control = http_call_header(call, "Cache-Control"),
 	        .threshold = http_call_header(call, "X-Cache-Threshold"),
 	};
+	const char *forced = http_call_header(call, "X-Gateway-Force-Model");
 	const struct plan *plan = e->service->plan;
+	struct choose_spec spec = {
+	        .plan = plan,
+	        .request = &e->request,
+	        .now_ms = worker_now_us(e->service->worker) / 1000,
+	        .peek = true,
+	};
 	struct bytes identity = {"", 0};
 
 	if (!intake_check_encoding(call, error) ||
 	    !chat_request_read(&e->request, http_call_body(call), error) ||
-	    !resolve_model(plan->config, &e->request, &e->route, &e->pinned, error))
+	    !(forced && *forced
+	              ? resolve_forced(plan->config, forced, &e->pinned, error)
+	              : resolve_model(plan->config, &e->request, &e->route, &e->pinned, error)))
+		return false;
+	spec.route = e->route;
+	spec.pinned = e->pinned;
+	if (!choose_models(&spec, &e->drafters, &e->heavyweights, error))
 		return false;
 	if (e->route)
 		identity = buf_bytes(&plan_route(plan, e->route)->identity);
 	return recall_init(&e->recall, e->route, &e->request, identity, &headers, error);
 }
 
+/* Why one model would answer without a draft; NULL: it is a cascade. */
+static const char *
+direct_reason(const struct explanation *e)
+{
+	return e->pinned ? "pinned" : e->route->is_pool ? "pool" : NULL;
+}
+
 static json_t *
 explanation_document(const struct explanation *e)
 {
-	const char *decision = e->pinned ? "direct" : is_drafted(e) ? "cascade" : "escalate";
+	const char *reason = direct_reason(e);
+	const char *decision = reason ? "direct" : is_drafted(e) ? "cascade" : "escalate";
 	json_t *document = json_pack("{s:s, s:s, s:o}", "model", e->request.model, "decision",
 	                             decision, "order", order_document(e));
 
-	if (e->pinned || !draft_request_scorable(&e->request))
-		json_object_set_new(document, "reason",
-		                    json_string(e->pinned ? "pinned" : "unscorable"));
+	if (!reason && (!is_drafted(e) || !draft_request_scorable(&e->request)))
+		reason = "unscorable";
+	if (reason)
+		json_object_set_new(document, "reason", json_string(reason));
 	if (e->pinned)
 		json_object_set_new(document, "pinned", json_string(e->pinned->name));
-	if (e->route) {
+	if (e->route)
 		json_object_set_new(document, "route", json_string(e->route->name));
+	if (e->route && !e->route->is_pool) {
 		json_object_set_new(document, "entropy", entropy_document(&e->route->entropy));
 		json_object_set_new(document, "stream", stream_document(e));
 	}
@@ -232,10 +284,11 @@ handle_explain(struct service *service, struct http_call *call)
 	struct explanation e = {.service = service};
 	struct api_error error = {0};
 
-	if (!explanation_read(&e, call, &error)) {
+	if (explanation_read(&e, call, &error))
+		endpoint_reply_json(service, call, explanation_document(&e));
+	else
 		endpoint_fail(service, call, &error, NULL);
-		return;
-	}
-	endpoint_reply_json(service, call, explanation_document(&e));
 	recall_fini(&e.recall);
+	choice_fini(&e.drafters);
+	choice_fini(&e.heavyweights);
 }

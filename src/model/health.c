@@ -26,7 +26,6 @@ struct health {
 	struct breaker breaker;
 	struct vitals vitals;   /* guarded too */
 	struct history history; /* guarded too */
-	unsigned in_flight;     /* atomic */
 	int shown;              /* guarded too: what the gauge was told */
 	bool retired;           /* guarded too */
 	unsigned references;    /* atomic */
@@ -138,7 +137,6 @@ health_admit(struct health *health, struct load *load, unsigned limit, bool pani
 		load_leave(load);
 		return HEALTH_OPEN;
 	}
-	__atomic_add_fetch(&health->in_flight, 1, __ATOMIC_RELAXED);
 	*permit = (struct permit){
 	        .health = health_ref(health),
 	        .load = load_ref(load),
@@ -181,7 +179,6 @@ permit_return(struct permit *permit, enum health_result result, uint64_t now_ms,
 		health->history.opened_ms = now_ms;
 	pthread_mutex_unlock(&health->lock);
 
-	__atomic_sub_fetch(&health->in_flight, 1, __ATOMIC_RELAXED);
 	load_leave(permit->load);
 	load_unref(permit->load);
 	health_unref(health);
@@ -220,14 +217,6 @@ health_look(struct health *health, uint64_t now_ms, struct vitals_look *look)
 }
 
 void
-health_note_latency(struct health *health, uint64_t latency_ms, uint64_t now_ms)
-{
-	pthread_mutex_lock(&health->lock);
-	vitals_latency(&health->vitals, latency_ms, now_ms);
-	pthread_mutex_unlock(&health->lock);
-}
-
-void
 health_note_limits(struct health *health, const struct health_limit *requests,
                    const struct health_limit *tokens, uint64_t now_ms)
 {
@@ -244,6 +233,7 @@ health_note_first_byte(struct health *health, uint64_t took_us, uint64_t now_ms)
 {
 	pthread_mutex_lock(&health->lock);
 	latency_note(&health->history.latency, took_us, now_ms);
+	vitals_latency(&health->vitals, took_us / 1000, now_ms);
 	pthread_mutex_unlock(&health->lock);
 }
 
@@ -287,9 +277,9 @@ health_report(struct health *health, uint64_t now_ms, struct health_report *repo
 {
 	const struct breaker *breaker = &health->breaker;
 
-	*report = (struct health_report){
-	        .in_flight = __atomic_load_n(&health->in_flight, __ATOMIC_RELAXED)};
+	*report = (struct health_report){.in_flight = 0};
 	pthread_mutex_lock(&health->lock);
+	report->in_flight = health->vitals.in_flight;
 	report->state = breaker_state_at(breaker, now_ms);
 	report->probing = report->state == BREAKER_HALF_OPEN && breaker->probing;
 	if (report->state == BREAKER_OPEN)

@@ -258,18 +258,12 @@ leg_note_limits(struct leg *leg, struct http_fetch *fetch, uint64_t now_ms)
 	health_note_limits(leg->permit.health, &requests, &tokens, now_ms);
 }
 
-/* What the head tells about the model. An error's head says nothing about how long an answer takes. */
+/* What the head tells about the model. */
 static void
 leg_note_head(struct leg *leg, struct http_fetch *fetch)
 {
-	uint64_t now_us = worker_now_us(leg->service->worker);
-
-	if (!leg->permit.health)
-		return;
-	if (leg_is_answered(leg))
-		health_note_latency(leg->permit.health, (now_us - leg->started_us) / 1000,
-		                    now_us / 1000);
-	leg_note_limits(leg, fetch, now_us / 1000);
+	if (leg->permit.health)
+		leg_note_limits(leg, fetch, worker_now_us(leg->service->worker) / 1000);
 }
 
 /* Is the media type that one, whatever its parameters? */

@@ -273,3 +273,31 @@ def test_what_is_known_of_health_outlives_a_reload(start, upstream):
     gateway.signal(signal.SIGHUP)
     gateway.stderr.wait(lambda line: "reload" in line, "reload", start=seen)
     assert gateway.chat().header("x-gateway-model") == "green"
+
+
+# What is told of a pool
+
+
+def test_a_pool_is_told_as_such_and_explained(start, upstream):
+    gateway = start(**pool(strategy="order"))
+    route = next(entry for entry in gateway.get("/v1/models").json()["data"] if entry["id"] == "auto")
+    told = route["draft_thinker"]
+    assert told["models"] == list(NAMES) and told["strategy"] == "order" and "drafter" not in told
+    body = {"messages": [{"role": "user", "content": "Who would it be?"}]}
+    explained = gateway.request("POST", "/v1/routing/explain", body).json()
+    assert (explained["decision"], explained["reason"], explained["route"]) == ("direct", "pool", "auto")
+    assert [(entry["leg"], entry["model"], entry["would"]) for entry in explained["order"]] == [
+        ("pool", "red", "first"), ("pool", "green", "next"), ("pool", "blue", "next")]
+    assert explained["speculation"] == {"allowed": False, "why_not": "pool"}
+    forced = gateway.request("POST", "/v1/routing/explain", body, [("X-Gateway-Force-Model", "blue")]).json()
+    assert forced["decision"] == "direct" and forced["pinned"] == "blue"
+    assert not upstream.requests
+
+
+def test_explaining_tells_who_lacks_what_a_request_needs(start, upstream):
+    config = pool(strategy="order")
+    config["models"]["red"] = {"provider": "good", "capabilities": ["json"]}
+    gateway = start(**config)
+    body = {"messages": [{"role": "user", "content": "Call it."}], "tools": [{"type": "function", "function": {"name": "f"}}]}
+    order = gateway.request("POST", "/v1/routing/explain", body).json()["order"]
+    assert [(entry["model"], entry["would"]) for entry in order] == [("green", "first"), ("blue", "next"), ("red", "lacking")]

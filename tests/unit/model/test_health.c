@@ -456,7 +456,7 @@ START_TEST(test_a_look_tells_what_came_of_requests)
 	ck_assert(health_look(health, NOW, &look));
 	ck_assert_double_eq(look.success, 1);
 	ck_assert_int_eq(health_admit(health, load, 0, false, NOW, &permit), HEALTH_ADMITTED);
-	health_note_latency(health, 120, NOW);
+	health_note_first_byte(health, 120000, NOW);
 	ck_assert(health_look(health, NOW, &look));
 	ck_assert_uint_eq(look.in_flight, 1);
 	ck_assert_double_eq_tol(look.latency_ms, 120, 1e-9);
