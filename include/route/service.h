@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "base/log.h"
+#include "base/random.h"
 #include "cache/cache.h"
 #include "cache/searcher.h"
 #include "net/http_client.h"
@@ -35,6 +36,7 @@ struct service {
 	struct plan *plan;          /* owned: one reference; replaced by a reload */
 	LIST_HEAD(, leg) lingering; /* legs whose answer is complete, see leg_release */
 	double speculation_credit; /* how many requests may speculate now; grows by max_share a request */
+	struct random_pool random; /* for identifiers */
 	bool draining;
 	uint64_t started_ms; /* monotonic */
 };

@@ -33,6 +33,26 @@ random_hex(char *out, size_t digits)
 	out[digits] = '\0';
 }
 
+void
+random_pool_hex(struct random_pool *pool, char *out, size_t digits)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < digits; i += 2) {
+		unsigned char byte;
+
+		if (pool->left == 0) {
+			random_bytes(pool->bytes, sizeof(pool->bytes));
+			pool->left = sizeof(pool->bytes);
+		}
+		byte = pool->bytes[--pool->left];
+		out[i] = hex[byte & 15];
+		if (i + 1 < digits)
+			out[i + 1] = hex[byte >> 4];
+	}
+	out[digits] = '\0';
+}
+
 double
 random_part(void)
 {

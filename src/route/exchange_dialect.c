@@ -25,14 +25,14 @@ choose_id(struct exchange *x)
 	char *asked = client->request.request_id;
 
 	if (client->dialect != DIALECT_REQUEST_ID) {
-		request_id_choose(header, client->id);
+		request_id_choose(header, &x->service->random, client->id);
 		return;
 	}
 	/* A body that was refused may not have been read that far. */
 	if (asked[0] || dialect_find_request_id(http_call_body(client->call), asked,
 	                                        sizeof(client->request.request_id)))
 		header = asked;
-	request_id_choose_long(header, client->id);
+	request_id_choose_long(header, &x->service->random, client->id);
 }
 
 static bool

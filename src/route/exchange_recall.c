@@ -421,7 +421,7 @@ make_entry(const struct exchange *x, struct bytes record, bool has_usage)
 		entry.question = buf_bytes(&recall->key.question);
 	}
 	entry.expires_ms = entry.stored_ms + recall->config->ttl_ms;
-	random_hex(entry.id, CACHE_ID_DIGITS);
+	random_pool_hex(&x->service->random, entry.id, CACHE_ID_DIGITS);
 	return cache_entry_new(&entry, false);
 }
 

@@ -539,7 +539,8 @@ forward_begin(struct service *service, struct http_call *call)
 	snprintf(forward->path, sizeof(forward->path), "%s", http_call_path(call));
 	forward->started_us = http_call_started_us(call);
 	forward->began_us = now_us(forward);
-	request_id_choose(http_call_header(call, "X-Request-ID"), forward->id);
+	request_id_choose(http_call_header(call, "X-Request-ID"), &forward->service->random,
+	                  forward->id);
 	metric_add(service->shard, METRIC_IN_FLIGHT, NULL, NULL, 1);
 	http_call_watch(call, on_client_gone, NULL, forward);
 	forward->admitted = intake_admit(service, &forward->plan->config->server, &error);
