@@ -319,6 +319,8 @@ write_cached(const struct exchange *x, struct buf *out)
 	uint64_t created_s = clock_wall_ms() / 1000;
 	char id[ANSWER_ID_SIZE] = ANSWER_ID_PREFIX;
 
+	/* In one allocation, as a rule: its head, or two frames' heads. */
+	buf_reserve(out, record.n + (x->client.request.stream ? 1024 : 128));
 	random_pool_hex(&x->service->random, id + strlen(ANSWER_ID_PREFIX), ANSWER_ID_DIGITS);
 	if (x->client.request.stream)
 		return chat_record_write_events(record, id, created_s,

@@ -60,6 +60,7 @@ make_key(struct recall *recall, const struct chat_request *request, struct bytes
 	bool good;
 
 	buf_init(&who, 0);
+	buf_reserve(&who, sizeof(recall->caller.bytes) + identity.n);
 	buf_add(&who, recall->caller.bytes, sizeof(recall->caller.bytes));
 	buf_add_bytes(&who, identity);
 	good = !who.failed && chat_key_make(&recall->key, request, buf_bytes(&who));
