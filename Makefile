@@ -186,8 +186,9 @@ docs/performance.md: tests/bench/document build/bench/results.json
 build/bench/results.json:
 	@$(MAKE) --no-print-directory bench
 # What a look-up among many questions takes, and finds. BENCH_ARGS: see the head of tests/bench/index.c.
-bench-cache: draft-thinker build/bench/index
+bench-cache: draft-thinker build/deps-bench $(BENCH) build/bench/index
 	@build/bench/index $(BENCH_ARGS)
+	@$(PYTHON) -B tests/bench/run --only cache
 
 build/bench/upstream: $(addprefix tests/bench/,upstream.c answers.c answers.h)
 build/bench/load: $(addprefix tests/bench/,load.c reply.c samples.c reply.h samples.h answers.h)
