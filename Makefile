@@ -172,7 +172,7 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libdraftthinker.a
 
 # ---------------------------------------------------------------------------- benchmark
 # What a request costs, beside plain proxies; no figure makes it fail. BENCH_ARGS: see tests/bench/run --help.
-BENCH := build/bench/upstream build/bench/load build/bench/score
+BENCH := build/bench/upstream build/bench/load build/bench/score build/bench/turns.so
 .PHONY: bench bench-smoke bench-cache budget
 bench: draft-thinker build/deps-bench $(BENCH)
 	@$(PYTHON) -B tests/bench/run $(BENCH_ARGS)
@@ -194,6 +194,8 @@ build/bench/upstream: $(addprefix tests/bench/,upstream.c answers.c answers.h)
 build/bench/load: $(addprefix tests/bench/,load.c reply.c samples.c reply.h samples.h answers.h)
 build/bench/score: $(addprefix tests/bench/,score.c answers.c answers.h) build/release/libdraftthinker.a
 build/bench/score: BENCH_LINK := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+build/bench/turns.so: tests/bench/turns.c
+build/bench/turns.so: BENCH_LINK := -shared -fPIC
 build/bench/index: tests/bench/index.c build/release/libdraftthinker.a
 $(BENCH) build/bench/index: | build/deps-build
 	@mkdir -p $(@D)
