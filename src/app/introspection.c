@@ -291,8 +291,9 @@ handle_status(struct service *service, struct http_call *call)
 	endpoint_reply_json(
 	        service, call,
 	        json_pack("{s:s, s:f, s:b, s:i, s:i, s:o, s:o}", "version", DT_VERSION, "uptime_s",
-	                  (double)(clock_now_us() / 1000 - service->started_ms) / 1000, "draining",
-	                  service->draining, "in_flight", (int)load_count(service->requests),
-	                  "max_concurrent", (int)config->server.max_concurrent, "models", models,
-	                  "providers", providers));
+	                  ((double)clock_now_us() / 1000 - (double)service->started_ms) / 1000,
+	                  "draining", service->draining, "in_flight",
+	                  (int)load_count(service->requests), "max_concurrent",
+	                  (int)config->server.max_concurrent, "models", models, "providers",
+	                  providers));
 }

@@ -147,7 +147,7 @@ speculation_document(const struct explanation *e)
 
 	if (why)
 		json_object_set_new(document, "why_not", json_string(why));
-	else
+	else if (e->route)
 		json_object_set_new(document, "above_bits",
 		                    json_real(e->route->entropy.options.threshold *
 		                              e->route->speculative.soft_threshold_mult));

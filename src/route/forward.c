@@ -109,7 +109,7 @@ wait_end(struct forward *forward)
 static struct deliver_facts
 forward_facts(const struct forward *forward)
 {
-	bool asked = forward->attempts.made > 0;
+	bool asked = forward->model && forward->attempts.made > 0;
 
 	return (struct deliver_facts){
 	        .request_id = forward->id,
