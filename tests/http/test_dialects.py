@@ -13,13 +13,13 @@ from lib.checks import ERROR_TYPES, assert_routed
 from lib.gateway import Gateway, long_form
 from lib.live import ROLE, Puppet, said, stop
 from lib.scripts import confident, expert, uncertain
+from lib.ways import way  # noqa: F401
 
 PLAIN = "/v1/chat/completions"
 WITH_ID = "/api/client/v1/chat/completions"
 WITH_EXTRAS = "/openai/v1/chat/completions"
 DOORS = [PLAIN, WITH_ID, WITH_EXTRAS]
 MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
-WAYS = {"accept": ("small-1", "auto"), "escalate": ("large-1", "auto"), "direct": ("other-1", "other")}
 HEADERS = ["x-gateway-provider", "x-gateway-model", "x-gateway-attempts", "x-gateway-request-id"]
 # USD for a million tokens; the third model has no price.
 PRICED = {
@@ -44,20 +44,6 @@ def priced_daemon(shared, tmp_path_factory):
 def priced(priced_daemon, upstream):
     yield priced_daemon
     assert priced_daemon.is_alive(), priced_daemon.stderr.text()[-8000:]
-
-
-@pytest.fixture(params=sorted(WAYS))
-def way(request, upstream):
-    """way(script): the model name to ask for so that this script answers, in each of the three ways."""
-
-    def prepare(script):
-        server, name = WAYS[request.param]
-        upstream.on("small-1", uncertain())
-        upstream.on(server, script)
-        return name
-
-    prepare.decision = request.param
-    return prepare
 
 
 def without(path, document):

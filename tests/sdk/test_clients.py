@@ -9,12 +9,12 @@ import pytest
 
 from lib import frames as f
 from lib import scripts
-from lib.scripts import confident, uncertain
+from lib.scripts import confident
+from lib.ways import way  # noqa: F401
 
 SCRIPT = Path(__file__).with_name("clients.mjs")
 DOORS = ["/v1", "/openai/v1", "/api/client/v1"]
 CALLS = [("call_a", "weather", '{"city":"Paris"}'), ("call_b", "weather", '{"city":"Rome"}')]
-WAYS = {"accept": ("small-1", "auto"), "escalate": ("large-1", "auto"), "direct": ("other-1", "other")}
 FINISH = {"vercel": {"stop": "stop", "tools": "tool-calls"}, "langchain": {"stop": "stop", "tools": "tool_calls"}}
 
 
@@ -46,19 +46,6 @@ def talk(request, library, priced):
         return json.loads(done.stdout)
 
     return run
-
-
-@pytest.fixture(params=sorted(WAYS))
-def way(request, upstream):
-    """way(script): the model name to ask for so that this script answers, in each of the three ways."""
-
-    def prepare(script):
-        server, name = WAYS[request.param]
-        upstream.on("small-1", uncertain())
-        upstream.on(server, script)
-        return name
-
-    return prepare
 
 
 @pytest.mark.parametrize("case", ["plain", "stream"])

@@ -11,10 +11,10 @@ from lib import frames as f
 from lib import scripts
 from lib.live import ROLE, draft_of, heavy_of, live, live_daemon, said  # noqa: F401
 from lib.scripts import confident, expert, uncertain
+from lib.ways import way  # noqa: F401
 
 SCRIPT = Path(__file__).with_name("client.mjs")
 CALLS = [("call_a", "weather", '{"city":"Paris"}'), ("call_b", "weather", '{"city":"Rome"}')]
-WAYS = {"accept": ("small-1", "auto"), "escalate": ("large-1", "auto"), "direct": ("other-1", "other")}
 
 
 DOORS = ["/v1", "/openai/v1", "/api/client/v1"]
@@ -47,19 +47,6 @@ def talk(request, gateway):
 def ask(gateway):
     """The same at the first door only, which has more than chat."""
     return lambda case, model="auto": finish(begin(gateway, case, model))
-
-
-@pytest.fixture(params=sorted(WAYS))
-def way(request, upstream):
-    """way(script): the model name to ask for so that this script answers, in each of the three ways."""
-
-    def prepare(script):
-        server, name = WAYS[request.param]
-        upstream.on("small-1", uncertain())
-        upstream.on(server, script)
-        return name
-
-    return prepare
 
 
 def text_of(chunks):

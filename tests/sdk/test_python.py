@@ -11,12 +11,11 @@ from lib import scripts
 from lib.gateway import Gateway, long_form, soon
 from lib.live import ROLE, draft_of, heavy_of, live, live_daemon, said  # noqa: F401
 from lib.scripts import confident, expert, uncertain
+from lib.ways import way  # noqa: F401
 
 ASK = [{"role": "user", "content": "What is the capital of France?"}]
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]
 CALLS = [("call_a", "weather", '{"city":"Paris"}'), ("call_b", "weather", '{"city":"Rome"}')]
-# Which model answers when the request goes this way, and the name to ask for.
-WAYS = {"accept": ("small-1", "auto"), "escalate": ("large-1", "auto"), "direct": ("other-1", "other")}
 
 
 DOORS = ["/v1", "/openai/v1", "/api/client/v1"]
@@ -39,20 +38,6 @@ def main(gateway):
     """At the first door only, which has more than chat."""
     with sdk(gateway) as client:
         yield client
-
-
-@pytest.fixture(params=sorted(WAYS))
-def way(request, upstream):
-    """way(script): the model name to ask for so that this script answers, in each of the three ways."""
-
-    def prepare(script):
-        server, name = WAYS[request.param]
-        upstream.on("small-1", uncertain())
-        upstream.on(server, script)
-        return name
-
-    prepare.decision = request.param
-    return prepare
 
 
 def test_plain_chat(client, way):
