@@ -15,6 +15,7 @@
  */
 #include "net/http_conn.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -335,7 +336,15 @@ http_conn_own(struct http_conn *conn)
 	bufferevent_setcb(conn->bev, on_owned_read, on_owned_write, on_owned_event, conn);
 	bufferevent_setwatermark(conn->bev, EV_WRITE, HTTP_PENDING_LOW_BYTES, 0);
 	conn->ours = true;
-	bufferevent_enable(conn->bev, EV_READ | EV_WRITE);
+	if (conn->tls) {
+		bufferevent_enable(conn->bev, EV_READ | EV_WRITE);
+		return;
+	}
+	/* See conn_send. What evhttp wrote, which is "100 Continue", may still wait. */
+	bufferevent_disable(conn->bev, EV_WRITE);
+	bufferevent_enable(conn->bev, EV_READ);
+	if (evbuffer_get_length(bufferevent_get_output(conn->bev)) > 0)
+		http_conn_wake(conn);
 }
 
 /* Gives it back for the next request. evhttp thinks that it is in the middle of a reply of which
@@ -389,11 +398,10 @@ on_owned_read(struct bufferevent *bev, void *arg)
 		evbuffer_drain(input, evbuffer_get_length(input));
 }
 
-/* Runs after each write that left no more than the low mark. */
+/* No more than the low mark waits. */
 static void
-on_owned_write(struct bufferevent *bev, void *arg)
+conn_sent(struct http_conn *conn)
 {
-	struct http_conn *conn = arg;
 	struct http_call *call = conn->call;
 
 	if (call && call->above) {
@@ -401,9 +409,47 @@ on_owned_write(struct bufferevent *bev, void *arg)
 		if (call->on_drain)
 			call->on_drain(call->arg);
 	} else if (conn->state == HTTP_CONN_FLUSH &&
-	           evbuffer_get_length(bufferevent_get_output(bev)) == 0) {
+	           evbuffer_get_length(bufferevent_get_output(conn->bev)) == 0) {
 		conn_flushed(conn);
 	}
+}
+
+/* The loop wrote; it was asked to by conn_send, or encrypts. */
+static void
+on_owned_write(struct bufferevent *bev, void *arg)
+{
+	struct http_conn *conn = arg;
+
+	if (!conn->tls && evbuffer_get_length(bufferevent_get_output(bev)) == 0)
+		bufferevent_disable(bev, EV_WRITE);
+	conn_sent(conn);
+}
+
+/* Sends what this turn of the loop wrote, without asking the loop first whether it may: there nearly always is
+ * room, and asking costs two changes of interest and a turn for each frame. The loop sends what
+ * the kernel does not take. A bufferevent leaves its output alone while EV_WRITE is disabled; one of
+ * TLS encrypts as it is written to. */
+static void
+conn_send(struct http_conn *conn)
+{
+	struct evbuffer *output = bufferevent_get_output(conn->bev);
+	int sent = 0;
+
+	if (!conn->ours || conn->tls || bufferevent_get_enabled(conn->bev) & EV_WRITE)
+		return;
+	if (evbuffer_get_length(output) > 0) {
+		evbuffer_unfreeze(output, 1);
+		sent = evbuffer_write_atmost(output, conn->fd, (ev_ssize_t)WRITE_BYTES);
+		evbuffer_freeze(output, 1);
+	}
+	if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+		http_conn_close(conn);
+		return;
+	}
+	if (evbuffer_get_length(output) > 0)
+		bufferevent_enable(conn->bev, EV_WRITE);
+	if (evbuffer_get_length(output) <= HTTP_PENDING_LOW_BYTES)
+		conn_sent(conn);
 }
 
 static void
@@ -479,7 +525,8 @@ void
 http_conn_write(struct http_conn *conn, const void *p, size_t n)
 {
 	if (evbuffer_add(bufferevent_get_output(conn->bev), p, n) < 0)
-		http_conn_break(conn);
+		conn->broken = true;
+	http_conn_wake(conn);
 }
 
 void
@@ -531,9 +578,10 @@ on_conn_turn(evutil_socket_t fd, short what, void *arg)
 		http_conn_refuse(conn, 503, "Too many connections are open at the moment.");
 	else if (conn->state == HTTP_CONN_READING && conn->ours)
 		http_conn_refuse(conn, conn->guard.status, conn->guard.why);
-	else if (conn->state == HTTP_CONN_FLUSH &&
-	         evbuffer_get_length(bufferevent_get_output(conn->bev)) == 0)
-		conn_flushed(conn);
+	else if (conn->tls)
+		conn_sent(conn);
+	else
+		conn_send(conn);
 }
 
 void
