@@ -33,6 +33,9 @@ struct http_client *http_client_new(struct worker *worker,
 /* Cancels what is in flight, without callbacks. Not from inside a callback. */
 void http_client_free(struct http_client *client);
 
+/* To be called now and then: while nothing is in flight, memory is given up that only many requests at a time need. */
+void http_client_rest(struct http_client *client);
+
 /* A destination prepared once: URL (http or https, without user name, password or fragment) and request
  * headers. Header names and values are checked: no control characters, none of the headers that
  * frame a message or belong to a connection. NULL with a message in error[size]. */

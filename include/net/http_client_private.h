@@ -27,6 +27,7 @@
 enum {
 	/* Handles kept for later fetches; each holds some kilobytes. */
 	CLIENT_SPARE_HANDLES = 32,
+	CLIENT_RESTING_HANDLES = 2, /* of those, while nothing is asked for */
 	CLIENT_IDLE_DEFAULT = 256,
 	/* All heads and trailers of one response together. */
 	FETCH_HEAD_MAX_BYTES = 128 * 1024,

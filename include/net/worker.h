@@ -38,6 +38,9 @@ uint64_t worker_now_us(struct worker *worker);
  * stack may still touch. */
 void worker_bury(struct worker *worker, void *p, void (*destroy)(void *p));
 
+/* For the other files of net/ only: a socket of the worker's has this number. Tell it of each. */
+void worker_note_fd(struct worker *worker, int fd);
+
 /* For the other files of net/ only. */
 struct event_base *worker_base(struct worker *worker);
 

@@ -1,7 +1,6 @@
 #include "app/gateway.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include "app/endpoints.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/resident.h"
 #include "cache/archive.h"
 #include "net/timer.h"
 #include "net/http_client.h"
@@ -20,7 +20,7 @@
 #include "route/service.h"
 
 enum {
-	GATEWAY_IDLE_CONNECTIONS = 1024,
+	GATEWAY_IDLE_CONNECTIONS = 64, /* to upstreams, of each worker */
 	GATEWAY_HEAD_MAX_BYTES = 32 * 1024,
 	GATEWAY_SWEEP_MS = 1000,
 	GATEWAY_SWEEP_ITEMS = 4096, /* of the cache, each time */
@@ -34,7 +34,7 @@ struct station { /* one worker and what belongs to it */
 	struct http_server *server;
 	pthread_t thread;
 	bool running;
-	struct timer *sweep; /* owned; the first worker's: what has expired leaves the cache */
+	struct timer *sweep; /* owned: what is not needed any more goes */
 };
 
 struct gateway {
@@ -46,7 +46,7 @@ struct gateway {
 	struct cache *cache;
 	struct searcher *searcher;
 	struct archive *archive; /* NULL: the cache has no file */
-	bool was_burst; /* the first worker's: there were many requests since memory was given back */
+	bool was_burst; /* the first worker's: it started, or there were many requests, since memory was given back */
 	struct station *stations;
 	unsigned station_count;
 	void (*on_drained)(void *arg);
@@ -102,8 +102,8 @@ cache_options(const struct config *config)
 
 /* ---------------------------------------------------------------- start */
 
-/* Memory that a burst of requests took and gave back is the C library's still; once nobody waits it goes back to the
- * kernel. Not with a large cache, whose pieces it would have to walk through. */
+/* What starting took, and what a burst of requests took and gave back, is held still; once nobody waits it goes back
+ * to the kernel. Not with a large cache, whose pieces it would have to walk through. */
 static void
 return_memory(struct gateway *gateway)
 {
@@ -115,7 +115,7 @@ return_memory(struct gateway *gateway)
 	    cache_figures(gateway->cache).bytes > GATEWAY_TRIM_CACHE_BYTES)
 		return;
 	gateway->was_burst = false;
-	malloc_trim(0);
+	resident_return();
 }
 
 static void
@@ -123,8 +123,11 @@ on_sweep(void *arg)
 {
 	struct station *station = arg;
 
-	cache_sweep(station->gateway->cache, GATEWAY_SWEEP_ITEMS, clock_wall_ms());
-	return_memory(station->gateway);
+	http_client_rest(station->service.client);
+	if (station == station->gateway->stations) {
+		cache_sweep(station->gateway->cache, GATEWAY_SWEEP_ITEMS, clock_wall_ms());
+		return_memory(station->gateway);
+	}
 	timer_arm_ms(station->sweep, GATEWAY_SWEEP_MS);
 }
 
@@ -157,10 +160,8 @@ station_open(struct gateway *gateway, struct station *station, unsigned index, c
 		return false;
 	}
 	service->flush = timer_new(service->worker, exchange_flush_all, service);
-	if (index == 0) {
-		station->sweep = timer_new(service->worker, on_sweep, station);
-		timer_arm_ms(station->sweep, GATEWAY_SWEEP_MS);
-	}
+	station->sweep = timer_new(service->worker, on_sweep, station);
+	timer_arm_ms(station->sweep, GATEWAY_SWEEP_MS);
 	station->server =
 	        http_server_new(service->worker, &server, endpoints_handle, service, error, size);
 	return station->server != NULL;
@@ -250,6 +251,7 @@ gateway_start(struct config *config, void (*on_drained)(void *arg), void *arg, c
 	bool opened = gateway_open_logs(gateway, config, error, size);
 	struct cache_options cache = cache_options(config);
 
+	gateway->was_burst = true;
 	gateway->on_drained = on_drained;
 	gateway->arg = arg;
 	gateway->plan = plan_new(config, NULL, error, size);

@@ -136,6 +136,7 @@ client_socket_new(struct http_client *client, curl_socket_t fd)
 	if (s->next)
 		s->next->prev = s;
 	client->sockets = s;
+	worker_note_fd(client->worker, fd);
 	event_assign(&s->event, worker_base(client->worker), fd, 0, on_socket_ready, s);
 	curl_multi_assign(client->multi, fd, s);
 	return s;
@@ -306,6 +307,15 @@ http_client_free(struct http_client *client)
 	timer_free(client->settle);
 	free(client->ca_file);
 	free(client);
+}
+
+void
+http_client_rest(struct http_client *client)
+{
+	if (client->in_flight > 0)
+		return;
+	while (client->spare_count > CLIENT_RESTING_HANDLES)
+		curl_easy_cleanup(client->spares[--client->spare_count]);
 }
 
 unsigned

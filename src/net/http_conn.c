@@ -170,6 +170,7 @@ conn_adopt(struct http_conn *conn)
 		return;
 	}
 	conn->evcon = evcon;
+	worker_note_fd(conn->server->worker, conn->fd);
 	evhttp_connection_set_closecb(conn->evcon, on_evhttp_close, conn);
 	http_server_conn_adopted(conn->server, conn);
 	http_conn_set_limits(conn);

@@ -463,6 +463,27 @@ START_TEST(idle_connections_survive_a_burst)
 }
 END_TEST
 
+START_TEST(a_client_that_rests_keeps_its_connections)
+{
+	struct fetching f;
+	static struct crowd crowd;
+	struct http_target *target;
+
+	crowd_start(&crowd, 16, hello_whole);
+	fetching_open(&f);
+	target = target_of_peer(&crowd.peer);
+	for (int i = 0; i < 3; i++) {
+		http_client_rest(f.client);
+		run_many(&f, target, 16, 0);
+		http_client_rest(f.client);
+	}
+	ck_assert_uint_eq(http_client_connects(f.client), 16);
+	fetching_close(&f);
+	http_target_free(target);
+	crowd_stop(&crowd);
+}
+END_TEST
+
 START_TEST(no_more_idle_connections_are_kept_than_wanted)
 {
 	struct fetching f;
@@ -518,5 +539,6 @@ UNIT_MAIN("http_client_settings", environment_proxy_is_ignored, no_expect_100_fo
           request_is_not_repeated_after_a_byte_of_response,
           request_is_not_repeated_on_a_new_connection, sockets_send_at_once_and_notice_dead_peers,
           many_fetches_run_at_once, idle_connections_survive_a_burst,
+          a_client_that_rests_keeps_its_connections,
           no_more_idle_connections_are_kept_than_wanted,
           idle_connections_are_kept_while_others_are_busy)

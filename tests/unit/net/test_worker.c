@@ -1,7 +1,9 @@
 #include "net/worker.h"
 
+#include <event2/event.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -198,7 +200,59 @@ START_TEST(test_an_idle_worker_is_stopped_from_another_thread)
 }
 END_TEST
 
-UNIT_MAIN("worker", test_posts_run_on_the_workers_thread_in_the_order_of_each_sender,
+static int taken; /* pieces of memory by libevent */
+
+static void *
+take_memory(size_t size)
+{
+	taken++;
+	return malloc(size);
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+}
+
+/* What libevent takes for the first event of a descriptor. */
+static int
+taken_for_event(struct worker *worker, int fd)
+{
+	struct event *event = event_new(worker_base(worker), fd, EV_READ, on_readable, NULL);
+	int before = taken;
+
+	ck_assert_int_eq(event_add(event, NULL), 0);
+	before = taken - before;
+	event_free(event);
+	return before;
+}
+
+START_TEST(test_a_descriptor_that_was_noted_takes_no_more_memory)
+{
+	struct worker *worker;
+	int ends[2];
+
+	event_set_mem_functions(take_memory, realloc, free);
+	ck_assert_int_eq(pipe(ends), 0);
+	worker = worker_new(0, NULL);
+	ck_assert_int_gt(taken_for_event(worker, 300), 0);
+	worker_note_fd(worker, ends[0]);
+	ck_assert_int_eq(taken_for_event(worker, ends[0]), 0);
+	ck_assert_int_eq(taken_for_event(worker, ends[1]), 0);
+	ck_assert_int_eq(taken_for_event(worker, ends[0] + 500), 0);
+	ck_assert_int_gt(taken_for_event(worker, ends[0] + 5000), 0);
+	worker_note_fd(worker, ends[0] + 4000);
+	ck_assert_int_eq(taken_for_event(worker, ends[0] + 4500), 0);
+	worker_free(worker);
+	close(ends[0]);
+	close(ends[1]);
+}
+END_TEST
+
+UNIT_MAIN("worker", test_a_descriptor_that_was_noted_takes_no_more_memory, test_posts_run_on_the_workers_thread_in_the_order_of_each_sender,
           test_what_is_buried_goes_after_the_callback_returned,
           test_freeing_a_worker_empties_its_graveyard_and_drops_its_posts,
           test_a_timer_fires_once_each_time_it_is_armed,
