@@ -4,7 +4,6 @@ import random
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -243,10 +242,6 @@ def test_what_is_too_long_to_be_kept_is_paused_for_the_slowest(caching, upstream
     assert_told(follower.answer(), "stream", text)
 
 
-def rss_bytes(gateway):
-    return int(Path(f"/proc/{gateway.pid}/status").read_text().split("\nVmRSS:")[1].split()[0]) * 1024
-
-
 @pytest.mark.parametrize("reading, bound", [(True, 8 << 20), (False, 200 * 300_000)], ids=["read", "unread"])
 def test_two_hundred_followers_take_a_bounded_part_each(start, upstream, question, reading, bound):
     gateway = start(env={"ASAN_OPTIONS": "quarantine_size_mb=0"}, **caching_config(upstream))
@@ -258,17 +253,17 @@ def test_two_hundred_followers_take_a_bounded_part_each(start, upstream, questio
     for other in others:
         other.client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     under_way(gateway, leader, *others)
-    before, grown = rss_bytes(gateway), 0
+    before, grown = gateway.memory_bytes(), 0
     for number, frame in enumerate(frames[:-1]):
         heavy.say(frame)
         for other in others if reading and number else []:
             other.stream = other.stream or other.client.stream()
             while len(other.stream.raw) < len(text[: 5000 * number]):
                 other.stream._more()
-        grown = max(grown, rss_bytes(gateway) - before)
+        grown = max(grown, gateway.memory_bytes() - before)
     heavy.end(frames[-1])
     leader.wait_text(text)
-    grown = max(grown, rss_bytes(gateway) - before)
+    grown = max(grown, gateway.memory_bytes() - before)
     assert grown < bound * max(1, SLOW / 2), grown
     for other in others:
         assert_shared(other.answer(), "stream", text=text)

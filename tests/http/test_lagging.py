@@ -2,7 +2,6 @@
 
 import socket
 import time
-from pathlib import Path
 
 import pytest
 
@@ -53,11 +52,6 @@ class Source:
         return before
 
 
-def rss_bytes(gateway):
-    status = Path(f"/proc/{gateway.pid}/status").read_text()
-    return int(status.split("\nVmRSS:")[1].split()[0]) * 1024
-
-
 def open_stream(gateway, model, request_id):
     """A stream whose client takes little in ahead of what it reads."""
     client = gateway.client()
@@ -80,7 +74,7 @@ def lagging(start, upstream, kind):
         gateway = start(server=options, env={"ASAN_OPTIONS": "quarantine_size_mb=0"}, **overrides)
         # Once at full speed, so that what grows once has grown.
         assert gateway.stream(model=model).read().done
-        before = rss_bytes(gateway)
+        before = gateway.memory_bytes()
         return gateway, source, open_stream(gateway, model, "lagging"), before
 
     return begin
@@ -92,7 +86,7 @@ def test_upstream_is_paused_and_nothing_piles_up(lagging, upstream):
     taken = source.settle(upstream.gate())
     # Our receive buffer (1 MiB, of which the kernel makes 2), the other socket buffers, what waits here.
     assert taken < 4 << 20, taken
-    grown = rss_bytes(gateway) - before
+    grown = gateway.memory_bytes() - before
     assert grown < (1 << 20) * max(1, SLOW / 2), f"{grown} bytes more, {taken} taken"
     stream.client.close()
 
@@ -153,7 +147,7 @@ def test_many_that_lag_take_a_bounded_part_each(lagging, upstream, kind):
     gateway, source, first, before = lagging()
     streams = [first] + [open_stream(gateway, model, f"lagging-{i}") for i in range(1, count)]
     source.settle(upstream.gate())
-    grown = rss_bytes(gateway) - before
+    grown = gateway.memory_bytes() - before
     assert grown < (count << 20) * max(1, SLOW / 2), f"{grown / count} bytes more each"
     for stream in streams:
         stream.client.close()

@@ -4,7 +4,7 @@ import pytest
 
 from lib.gateway import SLOW, eventually, soon
 from lib.live import ROLE, draft_of, live, live_config, live_daemon, said  # noqa: F401
-from test_lagging import FRAMES, TEXT, Source, open_stream, rss_bytes, text_of
+from test_lagging import FRAMES, TEXT, Source, open_stream, text_of
 
 MOST_TAKEN = 4 << 20  # our receive buffer (1 MiB, of which the kernel makes 2), the other socket buffers, what waits here
 LEGS = {"draft": "small-1", "continuation": "large-1"}
@@ -44,13 +44,13 @@ def test_the_server_that_speaks_is_paused_and_goes_on_when_the_client_does(laggi
 def test_little_waits_in_memory_for_it(live, upstream):
     upstream.on("small-1", Source())
     assert live.stream().read().done  # what grows once has grown
-    before = rss_bytes(live)
+    before = live.memory_bytes()
     source = Source()
     upstream.on("small-1", source)
     stream = open_stream(live, "auto", "lagging-memory")
     source.settle(upstream.gate())
     # What waits for the client, the text so far, and the allocator's change.
-    assert rss_bytes(live) - before < (1 << 20) * max(1, SLOW / 2)
+    assert live.memory_bytes() - before < (1 << 20) * max(1, SLOW / 2)
     stream.client.close()
 
 

@@ -22,16 +22,11 @@ def ask(client, body=DIRECT):
     return client.request("POST", "/v1/chat/completions", body)
 
 
-def rss_bytes(gateway):
-    status = Path(f"/proc/{gateway.pid}/status").read_text()
-    return int(status.split("\nVmRSS:")[1].split()[0]) * 1024
-
-
-def peak_rss_bytes(gateway, seconds):
+def peak_memory_bytes(gateway, seconds):
     """The most seen over a while."""
     most, end = 0, time.monotonic() + seconds
     while time.monotonic() < end:
-        most = max(most, rss_bytes(gateway))
+        most = max(most, gateway.memory_bytes())
     return most
 
 
@@ -288,13 +283,13 @@ def test_half_sent_bodies_take_no_more_than_their_limit_each(start):
     # A sanitizer keeps books on every byte, several bytes for each.
     fixed = 4 << 20 if SLOW == 1 else 5 * count * limit
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {limit}\r\n\r\n".encode()
-    before, most = rss_bytes(gateway), []
+    before, most = gateway.memory_bytes(), []
     for _ in range(6):
         clients = [gateway.client() for _ in range(count)]
         for client in clients:
             client.send(head + b"x" * (limit - 1))
-        eventually(lambda: rss_bytes(gateway) - before > count * limit * 0.99, "the bodies' arrival")
-        most.append(peak_rss_bytes(gateway, 0.2))
+        eventually(lambda: gateway.memory_bytes() - before > count * limit * 0.99, "the bodies' arrival")
+        most.append(peak_memory_bytes(gateway, 0.2))
         assert most[-1] - before <= count * limit + fixed, f"{(most[-1] - before) / count / limit:.2f} of the limit each"
         close_all(clients)
         eventually(lambda: gateway.metrics() and descriptors(gateway) < count, "the connections' end")
@@ -310,15 +305,15 @@ def test_bodies_that_were_turned_away_take_nothing(start, upstream):
     with gateway.client() as holder:
         holder.begin("POST", "/v1/chat/completions", DIRECT)
         upstream.wait_request("other-1")
-        before = rss_bytes(gateway)
+        before = gateway.memory_bytes()
         clients = [gateway.client() for _ in range(20)]
         for client in clients:
             client.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n" + b"x" * 3_000_000)
         most = 0
         for client in clients:
-            most = max(most, rss_bytes(gateway))
+            most = max(most, gateway.memory_bytes())
             assert_error(client.read_response(), 503)
-            most = max(most, rss_bytes(gateway))
+            most = max(most, gateway.memory_bytes())
         # Of each connection at most the quarter of a MiB that may wait before it is thrown away.
         assert most - before < (20 * (256 << 10) + (2 << 20)) * max(1, SLOW / 2)
         close_all(clients)

@@ -750,11 +750,6 @@ def test_an_answer_in_the_other_form_is_used_too(begin, upstream, draft, stream)
 # Its bounds
 
 
-def rss_bytes(gateway):
-    status = Path(f"/proc/{gateway.pid}/status").read_text()
-    return int(status.split("\nVmRSS:")[1].split()[0]) * 1024
-
-
 def test_one_that_says_much_while_nobody_waits_is_paused(begin, upstream, draft):
     gateway = begin()
     piece = f.event(f.chunk({"content": "x" * 100_000}, head=HEAVY))
@@ -770,7 +765,7 @@ def test_one_that_says_much_while_nobody_waits_is_paused(begin, upstream, draft)
         exchange.end()
 
     upstream.on("large-1", script)
-    before = rss_bytes(gateway)
+    before = gateway.memory_bytes()
     client = ask(gateway)
     draft.say(("DRAFTED", DOUBT))
     upstream.wait_request("large-1")
@@ -782,7 +777,7 @@ def test_one_that_says_much_while_nobody_waits_is_paused(begin, upstream, draft)
         seen = len(sent)
         pause.wait(0.05)
     assert sum(sent) < 16_000_000, sum(sent)
-    assert rss_bytes(gateway) - before < 8_000_000 * (SLOW if SLOW > 1 else 1)
+    assert gateway.memory_bytes() - before < 8_000_000 * (SLOW if SLOW > 1 else 1)
     # The draft is not stopped by that, and on the trip all of it is delivered.
     draft.say((" no", TRIP))
     stream = client.stream().read()
