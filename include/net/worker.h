@@ -28,6 +28,9 @@ void worker_stop(struct worker *worker);
 /* Any thread: calls run(arg) on the worker's thread, in the order posted. */
 void worker_post(struct worker *worker, void (*run)(void *arg), void *arg);
 
+/* Runs what was posted since worker_run returned, for who then still wants it done. */
+void worker_run_posted(struct worker *worker);
+
 unsigned worker_index(const struct worker *worker);
 struct log *worker_log(const struct worker *worker);
 

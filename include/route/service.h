@@ -7,10 +7,10 @@
 
 #include <sys/queue.h>
 
+#include "base/helper.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "cache/cache.h"
-#include "cache/searcher.h"
 #include "net/http_client.h"
 #include "net/timer.h"
 #include "net/worker.h"
@@ -27,7 +27,7 @@ struct service {
 	struct load *requests;     /* chat requests of all workers */
 	struct log_sink *access;   /* NULL: no access log */
 	struct cache *cache;       /* all workers' */
-	struct searcher *searcher; /* likewise: for look-ups that take long */
+	struct helper *searcher;   /* likewise: for look-ups that take long */
 	struct flight_table flights;
 	TAILQ_HEAD(service_ripe, exchange)
 	ripe;                       /* exchanges with events to be sent at the end of this turn */

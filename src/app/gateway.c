@@ -44,7 +44,7 @@ struct gateway {
 	struct plan *plan;     /* in force; the main thread's reference */
 	struct load *requests; /* chat requests in flight, all workers together */
 	struct cache *cache;
-	struct searcher *searcher;
+	struct helper *searcher; /* looks through a large cache */
 	struct archive *archive; /* NULL: the cache has no file */
 	bool was_burst; /* the first worker's: it started, or there were many requests, since memory was given back */
 	struct station *stations;
@@ -262,7 +262,7 @@ gateway_start(struct config *config, void (*on_drained)(void *arg), void *arg, c
 	gateway->stations = mem_array(gateway->station_count, sizeof(*gateway->stations));
 	gateway->requests = load_new();
 	gateway->cache = cache_new(&cache);
-	gateway->searcher = searcher_new(gateway->cache);
+	gateway->searcher = helper_new();
 	gateway->metrics = metrics_new(gateway->station_count);
 	for (unsigned i = 0; i < gateway->station_count; i++) {
 		if (!station_open(gateway, &gateway->stations[i], i, error, size))
@@ -394,6 +394,8 @@ station_close(struct station *station)
 	/* The thread is gone: what belonged to it is this thread's now. */
 	if (station->server)
 		http_server_free(station->server);
+	if (station->service.worker)
+		worker_run_posted(station->service.worker);
 	leg_end_lingering(&station->service);
 	embed_end_all(&station->service);
 	if (station->service.client)
@@ -415,8 +417,8 @@ gateway_stop(struct gateway *gateway, bool at_once)
 		if (gateway->stations[i].running)
 			pthread_join(gateway->stations[i].thread, NULL);
 	}
-	/* What it still hands to a worker is run before that is freed. */
-	searcher_free(gateway->searcher);
+	/* What it still hands to a worker is run by station_close. */
+	helper_free(gateway->searcher);
 	for (unsigned i = 0; i < gateway->station_count; i++)
 		station_close(&gateway->stations[i]);
 	archive_stop(gateway->archive, at_once);

@@ -173,6 +173,12 @@ worker_post(struct worker *worker, void (*run)(void *arg), void *arg)
 	event_active(worker->wake, 0, 0);
 }
 
+void
+worker_run_posted(struct worker *worker)
+{
+	run_tasks(worker);
+}
+
 unsigned
 worker_index(const struct worker *worker)
 {

@@ -16,7 +16,10 @@ enum {
 
 /* A look-up on the searcher's thread. Only the worker's thread looks at the exchange. */
 struct recall_job {
-	struct searcher_job search;
+	struct helper_job helper;
+	struct cache *cache; /* borrowed */
+	struct cache_query query;
+	struct cache_match match;
 	struct exchange *x; /* borrowed; NULL: it has ended */
 	struct worker *worker;
 	struct sha256 scope;
@@ -124,7 +127,7 @@ make_query(const struct exchange *x)
 static void
 job_free(struct recall_job *job)
 {
-	cache_entry_unref(job->search.match.entry);
+	cache_entry_unref(job->match.entry);
 	buf_fini(&job->question);
 	free(job->vector);
 	free(job);
@@ -137,9 +140,9 @@ on_searched(void *arg)
 	struct exchange *x = job->x;
 
 	if (x) {
-		struct cache_match match = job->search.match;
+		struct cache_match match = job->match;
 
-		job->search.match.entry = NULL;
+		job->match.entry = NULL;
 		x->recall.job = NULL;
 		observe_lookup(x, job->started_us);
 		note_match(x, &match);
@@ -147,16 +150,23 @@ on_searched(void *arg)
 	job_free(job);
 }
 
-/* The searcher's thread. */
 static void
-on_search_done(struct searcher_job *search)
+job_run(struct helper_job *helper)
 {
-	struct recall_job *job = (struct recall_job *)search;
+	struct recall_job *job = (struct recall_job *)helper;
+
+	cache_search(job->cache, &job->query, &job->match);
+}
+
+static void
+job_done(struct helper_job *helper)
+{
+	struct recall_job *job = (struct recall_job *)helper;
 
 	worker_post(job->worker, on_searched, job);
 }
 
-_Static_assert(offsetof(struct recall_job, search) == 0, "a search is the beginning of its job");
+_Static_assert(offsetof(struct recall_job, helper) == 0, "a job begins with its helper's part");
 
 static bool
 search_elsewhere(struct exchange *x)
@@ -167,6 +177,7 @@ search_elsewhere(struct exchange *x)
 
 	job->x = x;
 	job->worker = x->service->worker;
+	job->cache = x->service->cache;
 	job->scope = recall->key.scope;
 	job->started_us = exchange_now_us(x);
 	buf_init(&job->question, 0);
@@ -177,13 +188,15 @@ search_elsewhere(struct exchange *x)
 		return false;
 	}
 	memcpy(job->vector, recall->vector, size);
-	job->search.query = make_query(x);
-	job->search.query.scope = &job->scope;
-	job->search.query.question = buf_bytes(&job->question);
-	job->search.query.vector = job->vector;
-	job->search.done = on_search_done;
+	job->query = make_query(x);
+	job->query.scope = &job->scope;
+	job->query.question = buf_bytes(&job->question);
+	job->query.vector = job->vector;
+	job->match.guard = GUARD_NONE; /* of a search that is not run */
+	job->helper.run = job_run;
+	job->helper.done = job_done;
 	recall->job = job;
-	if (searcher_submit(x->service->searcher, &job->search))
+	if (helper_submit(x->service->searcher, &job->helper))
 		return true;
 	recall->job = NULL;
 	job_free(job);

@@ -2,7 +2,6 @@
 
 import queue
 import time
-from pathlib import Path
 
 import pytest
 
