@@ -11,7 +11,8 @@ struct helper;
 
 /* The beginning of what its owner keeps of a job. */
 struct helper_job {
-	void (*run)(struct helper_job *job); /* on the helper's thread; not once the helper is being freed */
+	void (*run)(struct helper_job
+	                    *job); /* on the helper's thread; not once the helper is being freed */
 	/* On the helper's thread, in any case; then the job is its owner's again. */
 	void (*done)(struct helper_job *job);
 	STAILQ_ENTRY(helper_job) jobs; /* the helper's own */

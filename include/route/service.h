@@ -24,10 +24,10 @@ struct service {
 	struct metrics *metrics;     /* all workers', for a scrape */
 	struct metrics_shard *shard; /* this worker's */
 	struct log *log;
-	struct load *requests;     /* chat requests of all workers */
-	struct log_sink *access;   /* NULL: no access log */
-	struct cache *cache;       /* all workers' */
-	struct helper *searcher;   /* likewise: for look-ups that take long */
+	struct load *requests;   /* chat requests of all workers */
+	struct log_sink *access; /* NULL: no access log */
+	struct cache *cache;     /* all workers' */
+	struct helper *searcher; /* likewise: for look-ups that take long */
 	struct flight_table flights;
 	TAILQ_HEAD(service_ripe, exchange)
 	ripe;                       /* exchanges with events to be sent at the end of this turn */

@@ -233,7 +233,8 @@ worker_note_fd(struct worker *worker, int fd)
 	if (fd < worker->fds - FD_AHEAD)
 		return;
 	for (int end = fd + FD_BLOCK; worker->fds < end; worker->fds++) {
-		if (event_assign(&event, worker->base, worker->fds, EV_READ, on_nothing, NULL) < 0 ||
+		if (event_assign(&event, worker->base, worker->fds, EV_READ, on_nothing, NULL) <
+		            0 ||
 		    event_add(&event, NULL) < 0)
 			return;
 		event_del(&event);

@@ -61,12 +61,12 @@ START_TEST(test_jobs_are_run_elsewhere_one_after_the_other)
 	}
 	while (clock_done < 8)
 		usleep(1000);
+	helper_free(helper);
 	for (int i = 0; i < 8; i++) {
 		ck_assert_int_eq(errands[i].ran, i + 1);
 		ck_assert_int_eq(errands[i].done, i + 1);
 		ck_assert(!pthread_equal(errands[i].thread, pthread_self()));
 	}
-	helper_free(helper);
 }
 END_TEST
 

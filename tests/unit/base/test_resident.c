@@ -39,8 +39,8 @@ sum_segments(struct dl_phdr_info *info, size_t size, void *arg)
 		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
 		const unsigned char *p = (const unsigned char *)info->dlpi_addr + header->p_vaddr;
 
-		for (size_t k = 0; header->p_type == PT_LOAD && !(header->p_flags & PF_W) &&
-		                   k < header->p_filesz;
+		for (size_t k = 0;
+		     header->p_type == PT_LOAD && !(header->p_flags & PF_W) && k < header->p_filesz;
 		     k += 64)
 			*sum = *sum * 31 + p[k];
 	}

@@ -539,6 +539,5 @@ UNIT_MAIN("http_client_settings", environment_proxy_is_ignored, no_expect_100_fo
           request_is_not_repeated_after_a_byte_of_response,
           request_is_not_repeated_on_a_new_connection, sockets_send_at_once_and_notice_dead_peers,
           many_fetches_run_at_once, idle_connections_survive_a_burst,
-          a_client_that_rests_keeps_its_connections,
-          no_more_idle_connections_are_kept_than_wanted,
+          a_client_that_rests_keeps_its_connections, no_more_idle_connections_are_kept_than_wanted,
           idle_connections_are_kept_while_others_are_busy)

@@ -252,7 +252,8 @@ START_TEST(test_a_descriptor_that_was_noted_takes_no_more_memory)
 }
 END_TEST
 
-UNIT_MAIN("worker", test_a_descriptor_that_was_noted_takes_no_more_memory, test_posts_run_on_the_workers_thread_in_the_order_of_each_sender,
+UNIT_MAIN("worker", test_a_descriptor_that_was_noted_takes_no_more_memory,
+          test_posts_run_on_the_workers_thread_in_the_order_of_each_sender,
           test_what_is_buried_goes_after_the_callback_returned,
           test_freeing_a_worker_empties_its_graveyard_and_drops_its_posts,
           test_a_timer_fires_once_each_time_it_is_armed,
