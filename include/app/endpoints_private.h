@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "net/http_server.h"
+#include "route/reading.h"
 #include "route/service.h"
 #include "wire/api_error.h"
 
@@ -20,6 +21,6 @@ void handle_model(struct service *service, struct http_call *call);
 void handle_status(struct service *service, struct http_call *call);
 
 /* app/routing_explain.c: what would be made of a chat request. */
-void handle_explain(struct service *service, struct http_call *call);
+void handle_explain(struct service *service, struct http_call *call, struct reading *reading);
 
 #endif

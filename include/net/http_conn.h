@@ -117,6 +117,7 @@ struct http_call {
 	char *path; /* owned */
 	const char *method;
 	struct bytes body;
+	char *body_memory; /* owned; of a large body, unless it was taken */
 	bool http10, is_head;
 	bool begun, chunked, bodyless;
 	bool above; /* the high mark was exceeded, on_drain is due */

@@ -23,6 +23,9 @@
 #include "base/bytes.h"
 #include "net/worker.h"
 
+/* A body of so many bytes has memory of its own: see http_call_take_body. */
+#define HTTP_BODY_LARGE_BYTES ((size_t)256 * 1024)
+
 struct http_server;
 struct http_call;
 
@@ -101,6 +104,9 @@ const char *http_call_method(const struct http_call *call); /* upper case, e.g. 
 const char *http_call_path(const struct http_call *call);   /* percent-decoded, without the query */
 const char *http_call_header(const struct http_call *call, const char *name); /* first, or NULL */
 struct bytes http_call_body(struct http_call *call);                          /* contiguous */
+/* Gives the memory of a body of at least HTTP_BODY_LARGE_BYTES to the caller, who frees it; http_call_body is empty from
+ * then on. */
+char *http_call_take_body(struct http_call *call);
 const char *http_call_peer(const struct http_call *call); /* address as text, without the port */
 uint64_t
 http_call_started_us(const struct http_call *call); /* when its first byte came, monotonic */

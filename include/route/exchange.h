@@ -16,11 +16,14 @@
 #define ROUTE_EXCHANGE_H
 
 #include "net/http_server.h"
+#include "route/reading.h"
 #include "route/service.h"
 #include "wire/dialect.h"
 
-/* Handles a chat request at the door that speaks this dialect. Takes over the call. */
-void exchange_begin(struct service *service, struct http_call *call, enum dialect dialect);
+/* Handles a chat request at the door that speaks this dialect. Takes over the call, and what was read of its body: NULL:
+ * nothing yet. */
+void exchange_begin(struct service *service, struct http_call *call, enum dialect dialect,
+                    struct reading *reading);
 
 /* Sends what has come in this turn of the loop, to each client in one piece: the service's flush. */
 void exchange_flush_all(void *service);

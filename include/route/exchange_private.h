@@ -30,7 +30,8 @@ struct exchange_client {
 	char id[REQUEST_ID_MAX + 1];
 	char peer[64],
 	        path[64]; /* for the log: the call is gone before the client's absence is told */
-	struct chat_request request; /* borrows the call's body */
+	struct chat_request request; /* borrows `body`, or else the call's */
+	char *body;                  /* owned; a large one; NULL: none */
 	uint64_t deadline_ms;        /* an answer is to have begun by then; 0: none, or it has */
 	bool streaming;              /* the reply's head is out */
 	uint64_t sent_us;            /* when something was last sent on that */
@@ -190,8 +191,8 @@ void exchange_truncate(struct exchange *x, enum cascade_leg role);
 /* exchange_dialect.c */
 /* False with `error` filled: the header that names a project is at fault. */
 bool exchange_check_project(const struct exchange *x, struct api_error *error);
-/* The request's id and its project, once the body was read, or has turned out to be at fault. */
-void exchange_choose_names(struct exchange *x);
+/* The request's id and its project, once the body was read; good: without a fault. */
+void exchange_choose_names(struct exchange *x, bool good);
 /* For a dialect that is not plain. */
 /* Whole events, as they were made for every dialect. */
 void exchange_dialect_write(struct exchange *x, struct bytes piece);

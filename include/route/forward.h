@@ -12,9 +12,10 @@
 #define ROUTE_FORWARD_H
 
 #include "net/http_server.h"
+#include "route/reading.h"
 #include "route/service.h"
 
-/* Handles POST /v1/embeddings. Takes over the call. */
-void forward_begin(struct service *service, struct http_call *call);
+/* Handles POST /v1/embeddings. Takes over the call, and what was read of its body: NULL: nothing yet. */
+void forward_begin(struct service *service, struct http_call *call, struct reading *reading);
 
 #endif

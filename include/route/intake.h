@@ -10,7 +10,4 @@
 bool intake_admit(struct service *service, const struct config_server *server,
                   struct api_error *error);
 
-/* Is the body as it stands, without a Content-Encoding? Otherwise 415. */
-bool intake_check_encoding(const struct http_call *call, struct api_error *error);
-
 #endif

@@ -28,6 +28,7 @@ struct service {
 	struct log_sink *access; /* NULL: no access log */
 	struct cache *cache;     /* all workers' */
 	struct helper *searcher; /* likewise: for look-ups that take long */
+	struct helper *reader;   /* likewise: for bodies that are large */
 	struct flight_table flights;
 	TAILQ_HEAD(service_ripe, exchange)
 	ripe;                       /* exchanges with events to be sent at the end of this turn */

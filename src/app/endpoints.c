@@ -11,6 +11,7 @@
 #include "observe/cache_metrics.h"
 #include "route/exchange.h"
 #include "route/forward.h"
+#include "route/reading.h"
 #include "route/recall.h"
 #include "route/request_id.h"
 #include "wire/api_error.h"
@@ -19,12 +20,17 @@
 enum { REAL_DIGITS = 12 };
 
 typedef void endpoint_handler(struct service *service, struct http_call *call);
+/* reading: what was read of the body; NULL: nothing yet. Taken over. */
+typedef void body_handler(struct service *service, struct http_call *call, struct reading *reading);
 
 struct endpoint {
 	const char *path;
 	bool prefix;         /* the path goes on with a name */
 	const char *methods; /* as in Allow; HEAD is answered like GET, without the body */
 	endpoint_handler *handle;
+	/* Or, where there is a body: */
+	enum reading_kind reads;
+	body_handler *handle_body;
 };
 
 /* ---------------------------------------------------------------- small replies */
@@ -240,47 +246,48 @@ handle_cache_entry(struct service *service, struct http_call *call)
 /* ---------------------------------------------------------------- chat, at each door */
 
 static void
-handle_chat(struct service *service, struct http_call *call)
+handle_chat(struct service *service, struct http_call *call, struct reading *reading)
 {
-	exchange_begin(service, call, DIALECT_PLAIN);
+	exchange_begin(service, call, DIALECT_PLAIN, reading);
 }
 
 static void
-handle_chat_with_id(struct service *service, struct http_call *call)
+handle_chat_with_id(struct service *service, struct http_call *call, struct reading *reading)
 {
-	exchange_begin(service, call, DIALECT_REQUEST_ID);
+	exchange_begin(service, call, DIALECT_REQUEST_ID, reading);
 }
 
 static void
-handle_chat_with_extras(struct service *service, struct http_call *call)
+handle_chat_with_extras(struct service *service, struct http_call *call, struct reading *reading)
 {
-	exchange_begin(service, call, DIALECT_EXTRA_FIELDS);
+	exchange_begin(service, call, DIALECT_EXTRA_FIELDS, reading);
 }
 
 /* ---------------------------------------------------------------- the table */
 
 static const struct endpoint endpoints[] = {
-        {"/v1/chat/completions", false, "POST", handle_chat},
-        {"/api/client/v1/chat/completions", false, "POST", handle_chat_with_id},
-        {"/openai/v1/chat/completions", false, "POST", handle_chat_with_extras},
-        {"/v1/embeddings", false, "POST", forward_begin},
-        {"/openai/v1/embeddings", false, "POST", forward_begin},
-        {"/api/client/v1/embeddings", false, "POST", forward_begin},
-        {"/v1/models", false, "GET, HEAD", handle_models},
-        {"/v1/models/", true, "GET, HEAD", handle_model},
-        {"/v1/routing/status", false, "GET, HEAD", handle_status},
-        {"/v1/routing/explain", false, "POST", handle_explain},
-        {"/v1/cache", false, "DELETE", handle_cache},
-        {"/v1/cache/", true, "DELETE", handle_cache_entry},
-        {"/health", false, "GET, HEAD", handle_ready},
-        {"/health/live", false, "GET, HEAD", handle_live},
-        {"/health/ready", false, "GET, HEAD", handle_ready},
+        {"/v1/chat/completions", false, "POST", NULL, READING_CHAT, handle_chat},
+        {"/api/client/v1/chat/completions", false, "POST", NULL, READING_CHAT, handle_chat_with_id},
+        {"/openai/v1/chat/completions", false, "POST", NULL, READING_CHAT, handle_chat_with_extras},
+        {"/v1/embeddings", false, "POST", NULL, READING_EMBEDDING, forward_begin},
+        {"/openai/v1/embeddings", false, "POST", NULL, READING_EMBEDDING, forward_begin},
+        {"/api/client/v1/embeddings", false, "POST", NULL, READING_EMBEDDING, forward_begin},
+        {"/v1/models", false, "GET, HEAD", handle_models, READING_NONE, NULL},
+        {"/v1/models/", true, "GET, HEAD", handle_model, READING_NONE, NULL},
+        {"/v1/routing/status", false, "GET, HEAD", handle_status, READING_NONE, NULL},
+        {"/v1/routing/explain", false, "POST", NULL, READING_CHAT, handle_explain},
+        {"/v1/cache", false, "DELETE", handle_cache, READING_NONE, NULL},
+        {"/v1/cache/", true, "DELETE", handle_cache_entry, READING_NONE, NULL},
+        {"/health", false, "GET, HEAD", handle_ready, READING_NONE, NULL},
+        {"/health/live", false, "GET, HEAD", handle_live, READING_NONE, NULL},
+        {"/health/ready", false, "GET, HEAD", handle_ready, READING_NONE, NULL},
 };
 
 static const struct endpoint *
 endpoint_find(const struct service *service, const char *path)
 {
-	static const struct endpoint metrics = {"", false, "GET, HEAD", handle_metrics};
+	static const struct endpoint metrics = {"",           false, "GET, HEAD", handle_metrics,
+	                                        READING_NONE, NULL};
 	const struct config *config = service->plan->config;
 
 	for (size_t i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++) {
@@ -309,6 +316,23 @@ method_allowed(const char *methods, const char *method)
 	return false;
 }
 
+static void
+on_body_read(struct service *service, struct http_call *call, struct reading *reading,
+             const void *arg)
+{
+	const struct endpoint *endpoint = arg;
+
+	endpoint->handle_body(service, call, reading);
+}
+
+static void
+on_reader_left(struct service *service)
+{
+	endpoints_left(service, false);
+}
+
+static const struct reading_events reading_events = {on_body_read, on_reader_left};
+
 void
 endpoints_handle(struct http_call *call, void *arg)
 {
@@ -325,7 +349,9 @@ endpoints_handle(struct http_call *call, void *arg)
 		              "Method %s is not allowed here; allowed: %s.", http_call_method(call),
 		              endpoint->methods);
 		endpoint_fail(service, call, &error, endpoint->methods);
-	} else {
+	} else if (endpoint->handle) {
 		endpoint->handle(service, call);
+	} else if (!reading_begin(service, call, endpoint->reads, &reading_events, endpoint)) {
+		endpoint->handle_body(service, call, NULL);
 	}
 }

@@ -45,6 +45,7 @@ struct gateway {
 	struct load *requests; /* chat requests in flight, all workers together */
 	struct cache *cache;
 	struct helper *searcher; /* looks through a large cache */
+	struct helper *reader;   /* reads large bodies */
 	struct archive *archive; /* NULL: the cache has no file */
 	bool was_burst; /* the first worker's: it started, or there were many requests, since memory was given back */
 	struct station *stations;
@@ -150,6 +151,7 @@ station_open(struct gateway *gateway, struct station *station, unsigned index, c
 	service->requests = gateway->requests;
 	service->cache = gateway->cache;
 	service->searcher = gateway->searcher;
+	service->reader = gateway->reader;
 	service->speculation_credit = 1;
 	service->started_ms = clock_now_us() / 1000;
 	TAILQ_INIT(&service->ripe);
@@ -263,6 +265,7 @@ gateway_start(struct config *config, void (*on_drained)(void *arg), void *arg, c
 	gateway->requests = load_new();
 	gateway->cache = cache_new(&cache);
 	gateway->searcher = helper_new();
+	gateway->reader = helper_new();
 	gateway->metrics = metrics_new(gateway->station_count);
 	for (unsigned i = 0; i < gateway->station_count; i++) {
 		if (!station_open(gateway, &gateway->stations[i], i, error, size))
@@ -417,8 +420,9 @@ gateway_stop(struct gateway *gateway, bool at_once)
 		if (gateway->stations[i].running)
 			pthread_join(gateway->stations[i].thread, NULL);
 	}
-	/* What it still hands to a worker is run by station_close. */
+	/* What they still hand to a worker is run by station_close. */
 	helper_free(gateway->searcher);
+	helper_free(gateway->reader);
 	for (unsigned i = 0; i < gateway->station_count; i++)
 		station_close(&gateway->stations[i]);
 	archive_stop(gateway->archive, at_once);

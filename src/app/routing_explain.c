@@ -1,18 +1,20 @@
 /* What would be made of a chat request: asks nobody, takes no permit, draws on no credit, looks nothing up. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "app/endpoints_private.h"
 #include "base/mem.h"
+#include "route/reading.h"
 #include "route/choose.h"
 #include "route/draft.h"
 #include "route/forecast.h"
-#include "route/intake.h"
 #include "route/recall.h"
 #include "route/resolve.h"
 
 struct explanation {
 	struct service *service;
-	struct chat_request request; /* borrows the call's body */
+	struct chat_request request; /* borrows `body`, or else the call's */
+	char *body;                  /* owned; a large one; NULL: none */
 	const struct config_route *route;
 	const struct config_model *pinned;
 	struct choice drafters, heavyweights; /* owned: who would be asked, in order */
@@ -214,7 +216,8 @@ cache_document(const struct explanation *e)
 /* ---------------------------------------------------------------- the whole */
 
 static bool
-explanation_read(struct explanation *e, struct http_call *call, struct api_error *error)
+explanation_read(struct explanation *e, struct http_call *call, struct reading *reading,
+                 struct api_error *error)
 {
 	struct recall_headers headers = {
 	        .authorization = http_call_header(call, "Authorization"),
@@ -231,8 +234,7 @@ explanation_read(struct explanation *e, struct http_call *call, struct api_error
 	};
 	struct bytes identity = {"", 0};
 
-	if (!intake_check_encoding(call, error) ||
-	    !chat_request_read(&e->request, http_call_body(call), error) ||
+	if (!reading_take_chat(reading, call, &e->request, &e->body, error) ||
 	    !(forced && *forced
 	              ? resolve_forced(plan->config, forced, &e->pinned, error)
 	              : resolve_model(plan->config, &e->request, &e->route, &e->pinned, error)))
@@ -279,16 +281,17 @@ explanation_document(const struct explanation *e)
 }
 
 void
-handle_explain(struct service *service, struct http_call *call)
+handle_explain(struct service *service, struct http_call *call, struct reading *reading)
 {
 	struct explanation e = {.service = service};
 	struct api_error error = {0};
 
-	if (explanation_read(&e, call, &error))
+	if (explanation_read(&e, call, reading, &error))
 		endpoint_reply_json(service, call, explanation_document(&e));
 	else
 		endpoint_fail(service, call, &error, NULL);
 	recall_fini(&e.recall);
 	choice_fini(&e.drafters);
 	choice_fini(&e.heavyweights);
+	free(e.body);
 }

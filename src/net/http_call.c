@@ -91,16 +91,30 @@ path_decode(struct bytes path)
 	return text;
 }
 
+/* In one piece: a large body in memory of its own, so that it can outlive the call. p == NULL: there is no memory. */
+static struct bytes
+body_text(struct evbuffer *body, char **memory)
+{
+	struct bytes text = {"", evbuffer_get_length(body)};
+
+	if (text.n >= HTTP_BODY_LARGE_BYTES) {
+		text.p = *memory = mem_try(text.n);
+		if (*memory && evbuffer_remove(body, *memory, text.n) != (int)text.n)
+			die("a body is shorter than it is");
+	} else if (text.n > 0) {
+		text.p = (const char *)evbuffer_pullup(body, -1);
+	}
+	return text;
+}
+
 struct http_call *
 http_call_new(struct http_conn *conn, struct evhttp_request *request, int *status, const char **why)
 {
 	struct evbuffer *body = evhttp_request_get_input_buffer(request);
 	struct http_call *call;
-	struct bytes text = {"", evbuffer_get_length(body)};
-	char *path;
+	char *path, *memory = NULL;
+	struct bytes text = body_text(body, &memory);
 
-	if (text.n > 0)
-		text.p = (const char *)evbuffer_pullup(body, -1);
 	if (!text.p) {
 		*status = 503;
 		*why = "There is no memory for the request at the moment.";
@@ -108,6 +122,7 @@ http_call_new(struct http_conn *conn, struct evhttp_request *request, int *statu
 	}
 	path = path_decode(target_path(evhttp_request_get_uri(request)));
 	if (!path) {
+		free(memory);
 		*status = 400;
 		*why = "The path holds a percent escape that is not one.";
 		return NULL;
@@ -120,6 +135,7 @@ http_call_new(struct http_conn *conn, struct evhttp_request *request, int *statu
 	call->path = path;
 	call->method = method_text(request);
 	call->body = text;
+	call->body_memory = memory;
 	call->http10 = request->major == 1 && request->minor == 0;
 	call->is_head = evhttp_request_get_command(request) == EVHTTP_REQ_HEAD;
 	return call;
@@ -132,6 +148,7 @@ http_call_free(void *p)
 
 	call->magic = 0;
 	free(call->path);
+	free(call->body_memory);
 	free(call);
 }
 
@@ -203,6 +220,18 @@ struct bytes
 http_call_body(struct http_call *call)
 {
 	return http_call_check(call)->body;
+}
+
+char *
+http_call_take_body(struct http_call *call)
+{
+	char *memory = http_call_check(call)->body_memory;
+
+	if (!memory)
+		die("a body is taken that is not large, or a second time");
+	call->body_memory = NULL;
+	call->body = (struct bytes){"", 0};
+	return memory;
 }
 
 const char *

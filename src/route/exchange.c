@@ -46,6 +46,7 @@ exchange_destroy(void *p)
 	timer_free(x->retry);
 	timer_free(x->deadline);
 	buf_fini(&x->client.held);
+	free(x->client.body);
 	plan_unref(x->plan);
 	x->magic = 0;
 	free(x);
@@ -212,10 +213,11 @@ exchange_choose(struct exchange *x, struct api_error *error)
 }
 
 static bool
-exchange_read(struct exchange *x, struct api_error *error)
+exchange_read(struct exchange *x, struct reading *reading, struct api_error *error)
 {
-	return intake_check_encoding(x->client.call, error) &&
-	       chat_request_read(&x->client.request, http_call_body(x->client.call), error) &&
+	struct exchange_client *client = &x->client;
+
+	return reading_take_chat(reading, client->call, &client->request, &client->body, error) &&
 	       exchange_check_project(x, error) && exchange_resolve(x, error) &&
 	       exchange_choose(x, error) && exchange_recall_init(x, error);
 }
@@ -315,7 +317,8 @@ exchange_answer(struct exchange *x)
 }
 
 void
-exchange_begin(struct service *service, struct http_call *call, enum dialect dialect)
+exchange_begin(struct service *service, struct http_call *call, enum dialect dialect,
+               struct reading *reading)
 {
 	struct exchange *x = mem_new(sizeof(*x));
 	struct api_error error = {0};
@@ -330,13 +333,15 @@ exchange_begin(struct service *service, struct http_call *call, enum dialect dia
 	snprintf(x->client.peer, sizeof(x->client.peer), "%s", http_call_peer(call));
 	snprintf(x->client.path, sizeof(x->client.path), "%s", http_call_path(call));
 	x->client.started_us = http_call_started_us(call);
-	x->idle_since_us = exchange_now_us(x);
+	x->idle_since_us = reading_began_us(reading, service->worker);
 	x->leg_us[CASCADE_DRAFT] = x->leg_us[CASCADE_HEAVY] = -1;
 	metric_add(service->shard, METRIC_IN_FLIGHT, NULL, NULL, 1);
 	exchange_watch(x);
 	x->admitted = intake_admit(service, &x->plan->config->server, &error);
-	good = x->admitted && exchange_read(x, &error);
-	exchange_choose_names(x);
+	if (!x->admitted)
+		reading_free(reading);
+	good = x->admitted && exchange_read(x, reading, &error);
+	exchange_choose_names(x, good);
 	if (good)
 		exchange_answer(x);
 	else

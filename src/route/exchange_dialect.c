@@ -18,7 +18,7 @@
 /* ---------------------------------------------------------------- whose request it is */
 
 static void
-choose_id(struct exchange *x)
+choose_id(struct exchange *x, bool good)
 {
 	struct exchange_client *client = &x->client;
 	const char *header = http_call_header(client->call, "X-Request-ID");
@@ -29,8 +29,10 @@ choose_id(struct exchange *x)
 		return;
 	}
 	/* A body that was refused may not have been read that far. */
-	if (asked[0] || dialect_find_request_id(http_call_body(client->call), asked,
-	                                        sizeof(client->request.request_id)))
+	if (!good && !asked[0] && !client->body)
+		dialect_find_request_id(http_call_body(client->call), asked,
+		                        sizeof(client->request.request_id));
+	if (asked[0])
 		header = asked;
 	request_id_choose_long(header, &x->service->random, client->id);
 }
@@ -56,12 +58,12 @@ exchange_check_project(const struct exchange *x, struct api_error *error)
 }
 
 void
-exchange_choose_names(struct exchange *x)
+exchange_choose_names(struct exchange *x, bool good)
 {
 	const char *header = http_call_header(x->client.call, PROJECT_HEADER);
 	const char *project_id = x->client.request.project_id;
 
-	choose_id(x);
+	choose_id(x, good);
 	if (!project_id[0] && header && is_project_id(x, header))
 		project_id = header;
 	snprintf(x->client.project_id, sizeof(x->client.project_id), "%s", project_id);

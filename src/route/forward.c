@@ -31,7 +31,8 @@ struct forward {
 	struct plan *plan;       /* owned: one reference */
 	struct http_call *call;  /* lent by the server; NULL once answered or gone */
 	char id[REQUEST_ID_MAX + 1], peer[64], path[64];
-	struct embedding_request request; /* borrows the call's body */
+	struct embedding_request request; /* borrows read_body, or else the call's */
+	char *read_body;                  /* owned; a large one; NULL: none */
 	const struct config_model *model; /* NULL: not resolved */
 	bool admitted;                    /* counted in service->requests */
 	struct buf body;                  /* owned: what is sent; the fetch borrows it */
@@ -80,6 +81,7 @@ forward_destroy(void *p)
 {
 	struct forward *forward = p;
 
+	free(forward->read_body);
 	buf_fini(&forward->body);
 	buf_fini(&forward->answer);
 	timer_free(forward->retry);
@@ -498,10 +500,10 @@ find_model(struct forward *forward, struct api_error *error)
 }
 
 static bool
-forward_read(struct forward *forward, struct api_error *error)
+forward_read(struct forward *forward, struct reading *reading, struct api_error *error)
 {
-	if (!intake_check_encoding(forward->call, error) ||
-	    !embedding_request_read(&forward->request, http_call_body(forward->call), error) ||
+	if (!reading_take_embedding(reading, forward->call, &forward->request, &forward->read_body,
+	                            error) ||
 	    !find_model(forward, error))
 		return false;
 	embedding_request_forward(&forward->request, forward->model->upstream_name, &forward->body);
@@ -526,7 +528,7 @@ forward_start(struct forward *forward)
 }
 
 void
-forward_begin(struct service *service, struct http_call *call)
+forward_begin(struct service *service, struct http_call *call, struct reading *reading)
 {
 	struct forward *forward = mem_new(sizeof(*forward));
 	struct api_error error = {0};
@@ -538,13 +540,15 @@ forward_begin(struct service *service, struct http_call *call)
 	snprintf(forward->peer, sizeof(forward->peer), "%s", http_call_peer(call));
 	snprintf(forward->path, sizeof(forward->path), "%s", http_call_path(call));
 	forward->started_us = http_call_started_us(call);
-	forward->began_us = now_us(forward);
+	forward->began_us = reading_began_us(reading, service->worker);
 	request_id_choose(http_call_header(call, "X-Request-ID"), &forward->service->random,
 	                  forward->id);
 	metric_add(service->shard, METRIC_IN_FLIGHT, NULL, NULL, 1);
 	http_call_watch(call, on_client_gone, NULL, forward);
 	forward->admitted = intake_admit(service, &forward->plan->config->server, &error);
-	if (forward->admitted && forward_read(forward, &error))
+	if (!forward->admitted)
+		reading_free(reading);
+	if (forward->admitted && forward_read(forward, reading, &error))
 		forward_start(forward);
 	else
 		forward_fail(forward, &error, (struct bytes){NULL, 0});
