@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "base/rope.h"
 #include "net/http_server.h"
 #include "net/worker.h"
 
@@ -68,6 +69,7 @@ struct http_fetch_spec {
 	const struct http_target *target;  /* borrowed until on_end or cancel */
 	const char *method;                /* "POST" or "GET" */
 	struct bytes body;                 /* borrowed until on_end or cancel */
+	const struct rope *rope;           /* instead of body, unless NULL; borrowed likewise */
 	const struct http_header *headers; /* extra ones for this request, checked like a
 	                                    * target's; copied */
 	size_t header_count;

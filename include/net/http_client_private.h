@@ -88,7 +88,8 @@ struct http_fetch {
 	struct timer *timer;
 	struct header_list headers; /* this request's own, then the target's */
 	struct bytes body;          /* borrowed from the owner */
-	size_t body_sent;
+	const struct rope *rope;    /* likewise; instead of body, unless NULL */
+	size_t body_bytes, body_sent;
 
 	enum fetch_phase phase;
 	bool attached;     /* the multi handle knows it */

@@ -116,8 +116,7 @@ struct http_call {
 	uint64_t started_us;
 	char *path; /* owned */
 	const char *method;
-	struct bytes body;
-	char *body_memory; /* owned; of a large body, unless it was taken */
+	struct bytes body; /* once it is in one piece */
 	bool http10, is_head;
 	bool begun, chunked, bodyless;
 	bool above; /* the high mark was exceeded, on_drain is due */

@@ -23,11 +23,9 @@
 #include "base/bytes.h"
 #include "net/worker.h"
 
-/* A body of so many bytes has memory of its own: see http_call_take_body. */
-#define HTTP_BODY_LARGE_BYTES ((size_t)256 * 1024)
-
 struct http_server;
 struct http_call;
+struct http_body;
 
 struct http_header {
 	const char *name;
@@ -103,10 +101,18 @@ void http_server_free(struct http_server *server);
 const char *http_call_method(const struct http_call *call); /* upper case, e.g. "POST" */
 const char *http_call_path(const struct http_call *call);   /* percent-decoded, without the query */
 const char *http_call_header(const struct http_call *call, const char *name); /* first, or NULL */
-struct bytes http_call_body(struct http_call *call);                          /* contiguous */
-/* Gives the memory of a body of at least HTTP_BODY_LARGE_BYTES to the caller, who frees it; http_call_body is empty from
- * then on. */
-char *http_call_take_body(struct http_call *call);
+/* In one piece; empty when there is no memory for that. */
+struct bytes http_call_body(struct http_call *call);
+size_t http_call_body_size(const struct http_call *call);
+
+/*
+ * The body as it arrived, in many pieces: to put a large one into one piece takes its time. http_call_take_body gives it to
+ * the caller, and the call's is empty from then on. The functions below: any thread, one at a time.
+ */
+struct http_body *http_call_take_body(struct http_call *call);
+size_t http_body_size(const struct http_body *body);
+void http_body_copy(const struct http_body *body, char *out); /* http_body_size bytes */
+void http_body_free(struct http_body *body);                  /* NULL is allowed */
 const char *http_call_peer(const struct http_call *call); /* address as text, without the port */
 uint64_t
 http_call_started_us(const struct http_call *call); /* when its first byte came, monotonic */

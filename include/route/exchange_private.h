@@ -31,7 +31,7 @@ struct exchange_client {
 	char peer[64],
 	        path[64]; /* for the log: the call is gone before the client's absence is told */
 	struct chat_request request; /* borrows `body`, or else the call's */
-	char *body;                  /* owned; a large one; NULL: none */
+	struct blob *body;           /* owned: one share; a large one; NULL: none */
 	uint64_t deadline_ms;        /* an answer is to have begun by then; 0: none, or it has */
 	bool streaming;              /* the reply's head is out */
 	uint64_t sent_us;            /* when something was last sent on that */

@@ -12,6 +12,8 @@
 #ifndef ROUTE_LEG_H
 #define ROUTE_LEG_H
 
+#include "base/blob.h"
+#include "base/rope.h"
 #include "route/attempts.h"
 #include "route/cascade.h"
 #include "route/service.h"
@@ -67,7 +69,8 @@ struct leg_spec {
 	const struct plan *plan;          /* borrowed; outlives the leg's life with the exchange */
 	bool stream;                      /* the body asks for a stream */
 	bool direct; /* keep the upstream's rate limit and processing time headers, for the client */
-	struct buf body;      /* taken over */
+	struct rope body;     /* taken over */
+	struct blob *blob;    /* what the body borrows; NULL: nothing */
 	struct permit permit; /* taken over, also on failure; given back when the leg ends */
 };
 

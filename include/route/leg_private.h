@@ -30,7 +30,8 @@ struct leg {
 	void *arg;
 	struct http_fetch *fetch; /* NULL once the transfer is over */
 	struct timer *linger;     /* owned; made when needed */
-	struct buf body;          /* what we send; the fetch borrows it */
+	struct rope body;         /* what we send; the fetch borrows it */
+	struct blob *blob;        /* owned: one share; what the body borrows; NULL: nothing */
 
 	struct permit permit; /* owned; empty once given back */
 

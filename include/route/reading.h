@@ -7,6 +7,7 @@
 #ifndef ROUTE_READING_H
 #define ROUTE_READING_H
 
+#include "base/blob.h"
 #include "net/http_server.h"
 #include "route/service.h"
 #include "wire/api_error.h"
@@ -34,15 +35,15 @@ bool reading_begin(struct service *service, struct http_call *call, enum reading
 uint64_t reading_began_us(const struct reading *reading, struct worker *worker);
 
 /*
- * What was read, as chat_request_read and embedding_request_read have it; frees the reading. *body is the memory that
- * the request borrows, to be freed by the caller. Without a reading (NULL), the call's body is read now, *body is NULL, and
+ * What was read, as chat_request_read and embedding_request_read have it; frees the reading. *body is what the
+ * request borrows, with one share for the caller. Without a reading (NULL), the call's body is read now, *body is NULL, and
  * the request borrows from the call; a Content-Encoding is an error then, 415. A reading that failed has looked for a request_id all the same, as
  * dialect_find_request_id does.
  */
 bool reading_take_chat(struct reading *reading, struct http_call *call,
-                       struct chat_request *request, char **body, struct api_error *error);
+                       struct chat_request *request, struct blob **body, struct api_error *error);
 bool reading_take_embedding(struct reading *reading, struct http_call *call,
-                            struct embedding_request *request, char **body,
+                            struct embedding_request *request, struct blob **body,
                             struct api_error *error);
 
 /* NULL is allowed. */

@@ -99,8 +99,8 @@ struct chat_rewrite {
 /* Appends the body for the upstream. Only what chat_rewrite names is replaced or added and only the
  * gateway's own members are removed; every other byte of the object stays. `stream_options` keeps its
  * other members; without stream_usage it is left as it is, or removed if the client does not stream.
- * Failure shows in out->failed. */
+ * What stays of the body may be borrowed. Failure shows in out->own.failed. */
 void chat_request_write(const struct chat_request *request, const struct chat_rewrite *rewrite,
-                        struct buf *out);
+                        struct rope *out);
 
 #endif

@@ -34,8 +34,8 @@ bool embedding_request_read(struct embedding_request *request, struct bytes body
                             struct api_error *error);
 
 /* Appends the body for the upstream; every byte but those of `model` and of the gateway's own members stays.
- * Failure shows in out->failed. */
+ * What stays of the body may be borrowed. Failure shows in out->own.failed. */
 void embedding_request_forward(const struct embedding_request *request, const char *model,
-                               struct buf *out);
+                               struct rope *out);
 
 #endif

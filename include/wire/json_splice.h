@@ -8,6 +8,7 @@
 #define WIRE_JSON_SPLICE_H
 
 #include "base/buf.h"
+#include "base/rope.h"
 #include "wire/json_scan.h"
 
 /* One member of an object in a text. A zeroed slot means that the member is absent. */
@@ -78,5 +79,9 @@ enum { JSON_CHANGES_MAX = 16 };
  * to allocate shows in out->failed. */
 void json_splice(struct buf *out, const struct json_object_span *object,
                  const struct json_change *changes, size_t count);
+
+/* The same; what stays of the object may be borrowed, the changes are copied. */
+void json_splice_rope(struct rope *out, const struct json_object_span *object,
+                      const struct json_change *changes, size_t count);
 
 #endif

@@ -290,7 +290,7 @@ explain_start(struct explain *e, struct plan *plan, const char *prompt)
 	bool read;
 
 	buf_init(&body, 0);
-	buf_init(&spec.body, 0);
+	rope_init(&spec.body, 0);
 	buf_add_text(&body, "{\"messages\":[{\"role\":\"user\",\"content\":");
 	buf_add_json_string(&body, bytes_of(prompt));
 	buf_add_text(&body, "}]}");
@@ -298,8 +298,8 @@ explain_start(struct explain *e, struct plan *plan, const char *prompt)
 	if (read)
 		chat_request_write(&e->request, &rewrite, &spec.body);
 	buf_fini(&body);
-	if (!read || spec.body.failed) {
-		buf_fini(&spec.body);
+	if (!read || spec.body.own.failed) {
+		rope_fini(&spec.body);
 		snprintf(e->failure, sizeof(e->failure), "the request cannot be made");
 		return false;
 	}

@@ -1,6 +1,5 @@
 /* What would be made of a chat request: asks nobody, takes no permit, draws on no credit, looks nothing up. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "app/endpoints_private.h"
 #include "base/mem.h"
@@ -14,7 +13,7 @@
 struct explanation {
 	struct service *service;
 	struct chat_request request; /* borrows `body`, or else the call's */
-	char *body;                  /* owned; a large one; NULL: none */
+	struct blob *body;           /* owned; a large one; NULL: none */
 	const struct config_route *route;
 	const struct config_model *pinned;
 	struct choice drafters, heavyweights; /* owned: who would be asked, in order */
@@ -293,5 +292,5 @@ handle_explain(struct service *service, struct http_call *call, struct reading *
 	recall_fini(&e.recall);
 	choice_fini(&e.drafters);
 	choice_fini(&e.heavyweights);
-	free(e.body);
+	blob_unref(e.body);
 }

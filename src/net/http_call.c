@@ -91,30 +91,21 @@ path_decode(struct bytes path)
 	return text;
 }
 
-/* In one piece: a large body in memory of its own, so that it can outlive the call. p == NULL: there is no memory. */
-static struct bytes
-body_text(struct evbuffer *body, char **memory)
-{
-	struct bytes text = {"", evbuffer_get_length(body)};
-
-	if (text.n >= HTTP_BODY_LARGE_BYTES) {
-		text.p = *memory = mem_try(text.n);
-		if (*memory && evbuffer_remove(body, *memory, text.n) != (int)text.n)
-			die("a body is shorter than it is");
-	} else if (text.n > 0) {
-		text.p = (const char *)evbuffer_pullup(body, -1);
-	}
-	return text;
-}
+/* A larger body is put in one piece when it is first asked for: it may be taken as it is. */
+enum { JOINED_AT_ONCE_BYTES = 64 * 1024 };
 
 struct http_call *
 http_call_new(struct http_conn *conn, struct evhttp_request *request, int *status, const char **why)
 {
 	struct evbuffer *body = evhttp_request_get_input_buffer(request);
 	struct http_call *call;
-	char *path, *memory = NULL;
-	struct bytes text = body_text(body, &memory);
+	struct bytes text = {"", 0};
+	char *path;
 
+	if (evbuffer_get_length(body) <= JOINED_AT_ONCE_BYTES) {
+		text.n = evbuffer_get_length(body);
+		text.p = text.n > 0 ? (const char *)evbuffer_pullup(body, -1) : "";
+	}
 	if (!text.p) {
 		*status = 503;
 		*why = "There is no memory for the request at the moment.";
@@ -122,7 +113,6 @@ http_call_new(struct http_conn *conn, struct evhttp_request *request, int *statu
 	}
 	path = path_decode(target_path(evhttp_request_get_uri(request)));
 	if (!path) {
-		free(memory);
 		*status = 400;
 		*why = "The path holds a percent escape that is not one.";
 		return NULL;
@@ -135,7 +125,6 @@ http_call_new(struct http_conn *conn, struct evhttp_request *request, int *statu
 	call->path = path;
 	call->method = method_text(request);
 	call->body = text;
-	call->body_memory = memory;
 	call->http10 = request->major == 1 && request->minor == 0;
 	call->is_head = evhttp_request_get_command(request) == EVHTTP_REQ_HEAD;
 	return call;
@@ -148,7 +137,6 @@ http_call_free(void *p)
 
 	call->magic = 0;
 	free(call->path);
-	free(call->body_memory);
 	free(call);
 }
 
@@ -219,19 +207,60 @@ http_call_header(const struct http_call *call, const char *name)
 struct bytes
 http_call_body(struct http_call *call)
 {
-	return http_call_check(call)->body;
+	struct evbuffer *body = evhttp_request_get_input_buffer(http_call_check(call)->request);
+
+	if (call->body.n == 0 && evbuffer_get_length(body) > 0) {
+		call->body.p = (const char *)evbuffer_pullup(body, -1);
+		call->body.n = call->body.p ? evbuffer_get_length(body) : 0;
+	}
+	return call->body;
 }
 
-char *
+size_t
+http_call_body_size(const struct http_call *call)
+{
+	return evbuffer_get_length(evhttp_request_get_input_buffer(http_call_check(call)->request));
+}
+
+struct http_body {
+	struct evbuffer *buffer; /* owned; no lock, no callbacks */
+};
+
+struct http_body *
 http_call_take_body(struct http_call *call)
 {
-	char *memory = http_call_check(call)->body_memory;
+	struct evbuffer *arrived = evhttp_request_get_input_buffer(http_call_check(call)->request);
+	struct http_body *body = mem_new(sizeof(*body));
 
-	if (!memory)
-		die("a body is taken that is not large, or a second time");
-	call->body_memory = NULL;
 	call->body = (struct bytes){"", 0};
-	return memory;
+	body->buffer = evbuffer_new();
+	if (!body->buffer || evbuffer_add_buffer(body->buffer, arrived) < 0)
+		die("out of memory");
+	return body;
+}
+
+size_t
+http_body_size(const struct http_body *body)
+{
+	return evbuffer_get_length(body->buffer);
+}
+
+void
+http_body_copy(const struct http_body *body, char *out)
+{
+	size_t n = http_body_size(body);
+
+	if (evbuffer_copyout(body->buffer, out, n) != (ev_ssize_t)n)
+		die("a body is shorter than it is");
+}
+
+void
+http_body_free(struct http_body *body)
+{
+	if (!body)
+		return;
+	evbuffer_free(body->buffer);
+	free(body);
 }
 
 const char *

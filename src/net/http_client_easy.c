@@ -72,9 +72,11 @@ on_curl_read(char *out, size_t size, size_t count, void *arg)
 
 	if (fetch->dead)
 		return CURL_READFUNC_ABORT;
-	if (n > fetch->body.n - fetch->body_sent)
-		n = fetch->body.n - fetch->body_sent;
-	if (n > 0)
+	if (n > fetch->body_bytes - fetch->body_sent)
+		n = fetch->body_bytes - fetch->body_sent;
+	if (fetch->rope)
+		rope_read(fetch->rope, fetch->body_sent, out, n);
+	else if (n > 0)
 		memcpy(out, fetch->body.p + fetch->body_sent, n);
 	fetch->body_sent += n;
 	return n;
@@ -86,7 +88,7 @@ on_curl_seek(void *arg, curl_off_t offset, int origin)
 {
 	struct http_fetch *fetch = fetch_cast(arg);
 
-	if (fetch->dead || origin != SEEK_SET || offset < 0 || (uint64_t)offset > fetch->body.n)
+	if (fetch->dead || origin != SEEK_SET || offset < 0 || (uint64_t)offset > fetch->body_bytes)
 		return CURL_SEEKFUNC_FAIL;
 	fetch->body_sent = (size_t)offset;
 	return CURL_SEEKFUNC_OK;
@@ -168,11 +170,11 @@ easy_give_back(struct http_client *client, CURL *easy)
 static bool
 easy_set_body(CURL *easy, const struct http_fetch *fetch)
 {
-	bool large = fetch->body.n >= FETCH_BODY_INLINE_BYTES;
+	bool large = fetch->rope || fetch->body_bytes >= FETCH_BODY_INLINE_BYTES;
 	const char *inline_body = fetch->body.n > 0 ? fetch->body.p : "";
 
 	return SET(easy, CURLOPT_POST, 1L) &&
-	       SET(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)fetch->body.n) &&
+	       SET(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)fetch->body_bytes) &&
 	       SET(easy, CURLOPT_POSTFIELDS, large ? NULL : inline_body);
 }
 

@@ -226,6 +226,13 @@ http_fetch_start(struct http_client *client, const struct http_fetch_spec *spec,
 	fetch->events = *events;
 	fetch->arg = arg;
 	fetch->body = spec->body;
+	fetch->rope = spec->rope;
+	/* Of one piece, as most are. */
+	if (fetch->rope && fetch->rope->borrowed_count == 0) {
+		fetch->body = buf_bytes(&fetch->rope->own);
+		fetch->rope = NULL;
+	}
+	fetch->body_bytes = fetch->rope ? rope_size(fetch->rope) : fetch->body.n;
 	fetch->connect_ms = spec->connect_ms;
 	fetch->first_byte_ms = spec->first_byte_ms;
 	fetch->idle_ms = spec->idle_ms;

@@ -5,6 +5,9 @@
 #include "base/random.h"
 #include "route/exchange_private.h"
 
+/* Smaller pieces of a large body are copied. */
+enum { EXCHANGE_BORROW_BYTES = 16 * 1024 };
+
 enum {
 	LEGS_WAITING_HIGH_BYTES =
 	        256 * 1024, /* of a heavyweight that nobody waits for yet: it is paused */
@@ -64,7 +67,7 @@ note_ended(struct exchange *x, const struct leg *leg)
 /* The body for a model. Once the client has a part of a draft, a heavyweight is asked to go on from there. */
 static bool
 write_body(struct exchange *x, enum cascade_leg role, const struct config_model *model,
-           struct buf *body)
+           struct rope *body)
 {
 	struct chat_rewrite rewrite = {
 	        .model = model->upstream_name,
@@ -87,11 +90,11 @@ write_body(struct exchange *x, enum cascade_leg role, const struct config_model 
 		if (!x->speculating && !relay_join(&x->relay, rewrite.prefill, &x->draft))
 			return false;
 	}
-	buf_init(body, 0);
+	rope_init(body, x->client.body ? EXCHANGE_BORROW_BYTES : 0);
 	chat_request_write(&x->client.request, &rewrite, body);
-	if (body->failed)
-		buf_fini(body);
-	return !body->failed;
+	if (body->own.failed)
+		rope_fini(body);
+	return !body->own.failed;
 }
 
 static bool
@@ -104,6 +107,7 @@ start_attempt(struct exchange *x, enum cascade_leg role, struct attempt *attempt
 	        .plan = x->plan,
 	        .stream = role == CASCADE_DRAFT || x->client.request.stream,
 	        .direct = x->pinned != NULL,
+	        .blob = x->client.body,
 	        .permit = attempt->permit,
 	};
 	enum breaker_state old, state;

@@ -20,6 +20,7 @@
 
 enum {
 	FORWARD_MAGIC = 0x46574421,
+	FORWARD_BORROW_BYTES = 16 * 1024, /* smaller pieces of a body are copied */
 	FORWARD_ANSWER_MAX_BYTES = 64 * 1024 * 1024,
 	FORWARD_ERROR_MAX_BYTES =
 	        256 * 1024, /* the body of an error status; the rest is not kept */
@@ -31,11 +32,11 @@ struct forward {
 	struct plan *plan;       /* owned: one reference */
 	struct http_call *call;  /* lent by the server; NULL once answered or gone */
 	char id[REQUEST_ID_MAX + 1], peer[64], path[64];
-	struct embedding_request request; /* borrows read_body, or else the call's */
-	char *read_body;                  /* owned; a large one; NULL: none */
+	struct embedding_request request; /* borrows `blob`, or else the call's */
+	struct blob *blob;                /* owned: one share; a large body; NULL: none */
 	const struct config_model *model; /* NULL: not resolved */
 	bool admitted;                    /* counted in service->requests */
-	struct buf body;                  /* owned: what is sent; the fetch borrows it */
+	struct rope body;                 /* owned: what is sent; the fetch borrows it */
 
 	struct attempts attempts;
 	struct permit permit;     /* owned; empty between attempts */
@@ -81,8 +82,8 @@ forward_destroy(void *p)
 {
 	struct forward *forward = p;
 
-	free(forward->read_body);
-	buf_fini(&forward->body);
+	rope_fini(&forward->body);
+	blob_unref(forward->blob);
 	buf_fini(&forward->answer);
 	timer_free(forward->retry);
 	timer_free(forward->deadline);
@@ -412,7 +413,7 @@ start_attempt(struct forward *forward, const struct attempt *attempt)
 	struct http_fetch_spec spec = {
 	        .target = plan_embeddings_target(forward->plan, forward->model),
 	        .method = "POST",
-	        .body = buf_bytes(&forward->body),
+	        .rope = &forward->body,
 	        .connect_ms = provider->connect_timeout_ms,
 	        .first_byte_ms = provider->first_byte_timeout_ms,
 	        .idle_ms = provider->idle_timeout_ms,
@@ -502,14 +503,15 @@ find_model(struct forward *forward, struct api_error *error)
 static bool
 forward_read(struct forward *forward, struct reading *reading, struct api_error *error)
 {
-	if (!reading_take_embedding(reading, forward->call, &forward->request, &forward->read_body,
+	if (!reading_take_embedding(reading, forward->call, &forward->request, &forward->blob,
 	                            error) ||
 	    !find_model(forward, error))
 		return false;
+	rope_init(&forward->body, forward->blob ? FORWARD_BORROW_BYTES : 0);
 	embedding_request_forward(&forward->request, forward->model->upstream_name, &forward->body);
-	if (forward->body.failed)
+	if (forward->body.own.failed)
 		api_error_set(error, 500, NULL, NULL, "Out of memory.");
-	return !forward->body.failed;
+	return !forward->body.own.failed;
 }
 
 static void

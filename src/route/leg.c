@@ -27,7 +27,8 @@ leg_destroy(void *p)
 	if (leg->answer)
 		chat_answer_free(leg->answer);
 	buf_fini(&leg->reply);
-	buf_fini(&leg->body);
+	rope_fini(&leg->body);
+	blob_unref(leg->blob);
 	plan_unref(leg->plan);
 	free(leg);
 }
@@ -124,13 +125,14 @@ leg_start(struct service *service, const struct leg_spec *spec, const struct leg
 	leg->stream = spec->stream;
 	leg->direct = spec->direct;
 	leg->body = spec->body;
+	leg->blob = blob_ref(spec->blob);
 	sse_reader_init(&leg->reader, LEG_EVENT_MAX_BYTES);
 	chat_frame_init(&leg->frame);
 	buf_init(&leg->reply, LEG_REPLY_MAX_BYTES);
 	leg->started_us = worker_now_us(service->worker);
 	leg->permit = spec->permit;
 	verdict_begin(service, leg->model, &leg->permit);
-	fetch.body = buf_bytes(&leg->body);
+	fetch.rope = &leg->body;
 	leg->fetch = http_fetch_start(service->client, &fetch, &leg_fetch_events, leg);
 	if (!leg->fetch) {
 		leg_return_permit(leg, HEALTH_NEUTRAL);

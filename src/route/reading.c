@@ -7,6 +7,8 @@
 #include "base/mem.h"
 #include "wire/dialect.h"
 
+enum { READING_LEAST_BYTES = 256 * 1024 };
+
 struct reading {
 	struct helper_job job;
 	struct service *service;
@@ -16,8 +18,8 @@ struct reading {
 	uint64_t began_us;
 
 	enum reading_kind kind;
-	char *body; /* owned; what the request borrows */
-	size_t body_bytes;
+	struct http_body *arrived; /* owned; NULL once it is one piece */
+	struct blob *body;         /* owned; what the request borrows */
 	bool good;
 	struct api_error error; /* unless good */
 	union {
@@ -33,7 +35,8 @@ reading_free(struct reading *reading)
 {
 	if (!reading)
 		return;
-	free(reading->body);
+	http_body_free(reading->arrived);
+	blob_unref(reading->body);
 	free(reading);
 }
 
@@ -50,13 +53,31 @@ check_encoding(const struct http_call *call, struct api_error *error)
 	return false;
 }
 
-/* The helper's thread, until reading_done has posted it. */
+/* Puts the body in one piece. */
+static bool
+join(struct reading *reading)
+{
+	reading->body = blob_try(http_body_size(reading->arrived));
+	if (reading->body)
+		http_body_copy(reading->arrived, reading->body->p);
+	http_body_free(reading->arrived);
+	reading->arrived = NULL;
+	return reading->body != NULL;
+}
+
+/* The helper's thread: the reading is that thread's until reading_done posts it. */
 static void
 reading_run(struct helper_job *job)
 {
 	struct reading *reading = (struct reading *)job;
-	struct bytes body = {reading->body, reading->body_bytes};
+	struct bytes body;
 
+	if (!join(reading)) {
+		api_error_set(&reading->error, 503, NULL, NULL,
+		              "There is no memory for the request at the moment.");
+		return;
+	}
+	body = (struct bytes){reading->body->p, reading->body->n};
 	if (reading->kind == READING_EMBEDDING) {
 		reading->good = embedding_request_read(&reading->embedding, body, &reading->error);
 		return;
@@ -102,7 +123,7 @@ reading_begin(struct service *service, struct http_call *call, enum reading_kind
 	struct reading *reading;
 	struct api_error error;
 
-	if (kind == READING_NONE || http_call_body(call).n < HTTP_BODY_LARGE_BYTES ||
+	if (kind == READING_NONE || http_call_body_size(call) < READING_LEAST_BYTES ||
 	    !check_encoding(call, &error))
 		return false;
 	reading = mem_new(sizeof(*reading));
@@ -113,8 +134,7 @@ reading_begin(struct service *service, struct http_call *call, enum reading_kind
 	reading->arg = arg;
 	reading->began_us = worker_now_us(service->worker);
 	reading->kind = kind;
-	reading->body_bytes = http_call_body(call).n;
-	reading->body = http_call_take_body(call);
+	reading->arrived = http_call_take_body(call);
 	http_call_watch(call, on_client_gone, NULL, reading);
 	if (helper_submit(service->reader, &reading->job))
 		return true;
@@ -132,7 +152,7 @@ reading_began_us(const struct reading *reading, struct worker *worker)
 
 /* What does not depend on the kind. */
 static bool
-take(struct reading *reading, char **body, struct api_error *error)
+take(struct reading *reading, struct blob **body, struct api_error *error)
 {
 	bool good = reading->good;
 
@@ -144,7 +164,7 @@ take(struct reading *reading, char **body, struct api_error *error)
 
 bool
 reading_take_chat(struct reading *reading, struct http_call *call, struct chat_request *request,
-                  char **body, struct api_error *error)
+                  struct blob **body, struct api_error *error)
 {
 	*body = NULL;
 	if (!reading)
@@ -156,7 +176,8 @@ reading_take_chat(struct reading *reading, struct http_call *call, struct chat_r
 
 bool
 reading_take_embedding(struct reading *reading, struct http_call *call,
-                       struct embedding_request *request, char **body, struct api_error *error)
+                       struct embedding_request *request, struct blob **body,
+                       struct api_error *error)
 {
 	*body = NULL;
 	if (!reading)

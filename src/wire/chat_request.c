@@ -462,18 +462,18 @@ change_to_continuation(struct writer *w)
 /* The object with its changes, and the white space around it as it stands. */
 static void
 write_around(const struct chat_request *request, const struct json_change *changes, size_t n,
-             struct buf *out)
+             struct rope *out)
 {
-	const char *end = request->object.close + 1;
+	const char *begin = request->body.p, *end = request->object.close + 1;
 
-	buf_add(out, request->body.p, (size_t)(request->object.open - request->body.p));
-	json_splice(out, &request->object, changes, n);
-	buf_add(out, end, (size_t)(request->body.p + request->body.n - end));
+	rope_add(out, (struct bytes){begin, (size_t)(request->object.open - begin)});
+	json_splice_rope(out, &request->object, changes, n);
+	rope_add(out, (struct bytes){end, (size_t)(begin + request->body.n - end)});
 }
 
 void
 chat_request_write(const struct chat_request *request, const struct chat_rewrite *rewrite,
-                   struct buf *out)
+                   struct rope *out)
 {
 	struct writer w = {.request = request, .rewrite = rewrite};
 
@@ -489,7 +489,7 @@ chat_request_write(const struct chat_request *request, const struct chat_rewrite
 	for (enum chat_member m = CHAT_REQUEST_ID; m <= CHAT_FALLBACKS; m++)
 		change_add(&w, NULL, m, (struct bytes){NULL, 0});
 	if (w.model.failed || w.options.failed || w.messages.failed)
-		out->failed = true;
+		out->own.failed = true;
 	else
 		write_around(request, w.changes, w.count, out);
 	buf_fini(&w.model);

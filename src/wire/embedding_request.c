@@ -78,9 +78,9 @@ embedding_request_read(struct embedding_request *request, struct bytes body,
 
 void
 embedding_request_forward(const struct embedding_request *request, const char *model,
-                          struct buf *out)
+                          struct rope *out)
 {
-	const char *end = request->object.close + 1;
+	const char *begin = request->body.p, *end = request->object.close + 1;
 	struct json_change changes[EMBEDDING_MEMBER_COUNT];
 	size_t count = 0;
 	struct buf name;
@@ -91,9 +91,9 @@ embedding_request_forward(const struct embedding_request *request, const char *m
 	                                        &request->slots[EMBEDDING_MODEL], buf_bytes(&name)};
 	for (enum embedding_member m = EMBEDDING_REQUEST_ID; m <= EMBEDDING_FALLBACKS; m++)
 		changes[count++] = (struct json_change){names[m], &request->slots[m], {NULL, 0}};
-	buf_add(out, request->body.p, (size_t)(request->object.open - request->body.p));
-	json_splice(out, &request->object, changes, count);
-	buf_add(out, end, (size_t)(request->body.p + request->body.n - end));
-	out->failed |= name.failed;
+	rope_add(out, (struct bytes){begin, (size_t)(request->object.open - begin)});
+	json_splice_rope(out, &request->object, changes, count);
+	rope_add(out, (struct bytes){end, (size_t)(begin + request->body.n - end)});
+	out->own.failed |= name.failed;
 	buf_fini(&name);
 }

@@ -80,9 +80,9 @@ sort_present(const struct json_change *changes, size_t count, const struct json_
 }
 
 static void
-copy_until(struct buf *out, const char **cursor, const char *end)
+copy_until(struct rope *out, const char **cursor, const char *end)
 {
-	buf_add(out, *cursor, (size_t)(end - *cursor));
+	rope_add(out, (struct bytes){*cursor, (size_t)(end - *cursor)});
 	*cursor = end;
 }
 
@@ -91,7 +91,7 @@ copy_until(struct buf *out, const char **cursor, const char *end)
  * goes too; at the object's beginning, the one after them.
  */
 static void
-remove_run(struct buf *out, const char **cursor, const struct json_slot *first,
+remove_run(struct rope *out, const char **cursor, const struct json_slot *first,
            const struct json_slot *last)
 {
 	copy_until(out, cursor, first->before ? first->before : first->begin);
@@ -102,13 +102,23 @@ void
 json_splice(struct buf *out, const struct json_object_span *object,
             const struct json_change *changes, size_t count)
 {
+	struct rope rope = {.own = *out};
+
+	json_splice_rope(&rope, object, changes, count);
+	*out = rope.own;
+}
+
+void
+json_splice_rope(struct rope *out, const struct json_object_span *object,
+                 const struct json_change *changes, size_t count)
+{
 	const struct json_change *sorted[JSON_CHANGES_MAX];
 	const char *cursor = object->open;
 	bool is_empty = object->last == object->open + 1;
 	size_t present;
 
 	if (count > JSON_CHANGES_MAX) {
-		out->failed = true;
+		out->own.failed = true;
 		return;
 	}
 	present = sort_present(changes, count, sorted);
@@ -117,7 +127,7 @@ json_splice(struct buf *out, const struct json_object_span *object,
 
 		if (sorted[i]->text.p) {
 			copy_until(out, &cursor, first->value.p);
-			buf_add_bytes(out, sorted[i]->text);
+			buf_add_bytes(&out->own, sorted[i]->text);
 			cursor = slot_end(first);
 			continue;
 		}
@@ -133,10 +143,10 @@ json_splice(struct buf *out, const struct json_object_span *object,
 	for (size_t i = 0; i < count; i++) {
 		if (changes[i].slot->value.kind != JSON_KIND_NONE || !changes[i].text.p)
 			continue;
-		buf_add_text(out, is_empty ? "\"" : ",\"");
-		buf_add_text(out, changes[i].key);
-		buf_add_text(out, "\":");
-		buf_add_bytes(out, changes[i].text);
+		buf_add_text(&out->own, is_empty ? "\"" : ",\"");
+		buf_add_text(&out->own, changes[i].key);
+		buf_add_text(&out->own, "\":");
+		buf_add_bytes(&out->own, changes[i].text);
 		is_empty = false;
 	}
 	copy_until(out, &cursor, object->close + 1);

@@ -9,6 +9,7 @@
  *	--requests N       how many in all (1)
  *	--status N         what the answers must have (200)
  *	--frames N         how many frames must be in each answer, in order, none missing and none twice (0)
+ *	--varied SEED      each # in the request becomes a letter, others in each request
  *	--stamped          the frames tell when they were sent: measure how long they took
  *	--late MS          count those that took longer (50)
  *	--ramp N           open at most so many connections a second (all at once)
@@ -55,7 +56,9 @@ struct load {
 	size_t request_n;
 	unsigned connections, requests, frames, ramp, sources;
 	int status;
-	bool stamped;
+	bool stamped, varied;
+	size_t *places, place_count; /* owned: of what varies */
+	uint64_t variations;
 	double late_us, timeout_us;
 	/* What runs. */
 	int epoll;
@@ -157,13 +160,38 @@ conn_watch(struct conn *c, int how, uint32_t events)
 		fail("epoll_ctl");
 }
 
+/* Other letters than before, the same ones in every run of a seed (splitmix64). */
+static void
+vary(struct load *load)
+{
+	uint64_t bits = 0;
+
+	for (size_t i = 0; i < load->place_count; i++) {
+		if (i % 8 == 0) {
+			bits = load->variations += 0x9E3779B97F4A7C15u;
+			bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9u;
+			bits = (bits ^ bits >> 27) * 0x94D049BB133111EBu;
+			bits ^= bits >> 31;
+		}
+		load->request[load->places[i]] = (char)('a' + (bits & 255) % 26);
+		bits >>= 8;
+	}
+}
+
 /* Writes what is left of the request; the rest when there is room. */
 static void
 conn_send(struct conn *c)
 {
-	const struct load *load = c->load;
+	struct load *load = c->load;
 	bool waited = c->sent > 0;
 	ssize_t k;
+
+	if (load->varied && waited) {
+		fputs("load: a varied request did not fit the socket's buffer\n", stderr);
+		exit(1);
+	}
+	if (load->varied)
+		vary(load);
 
 	if (c->sent == 0)
 		c->sent_us = clock_us();
@@ -330,6 +358,13 @@ read_request(struct load *load, const char *path)
 		fail("memory");
 	load->request_n = fread(load->request, 1, REQUEST_MAX, file);
 	fclose(file);
+	load->places = calloc(load->request_n + 1, sizeof(*load->places));
+	if (!load->places)
+		fail("memory");
+	for (size_t i = 0; i < load->request_n; i++) {
+		if (load->request[i] == '#')
+			load->places[load->place_count++] = i;
+	}
 }
 
 static unsigned
@@ -348,6 +383,7 @@ read_options(struct load *load, int argc, char **argv)
 	        {"requests", required_argument, NULL, 'n'},
 	        {"status", required_argument, NULL, 's'},
 	        {"frames", required_argument, NULL, 'f'},
+	        {"varied", required_argument, NULL, 'v'},
 	        {"stamped", no_argument, NULL, 'm'},
 	        {"late", required_argument, NULL, 'l'},
 	        {"ramp", required_argument, NULL, 'a'},
@@ -365,6 +401,10 @@ read_options(struct load *load, int argc, char **argv)
 		case 'n': load->requests = number(optarg); break;
 		case 's': load->status = (int)number(optarg); break;
 		case 'f': load->frames = number(optarg); break;
+		case 'v':
+			load->varied = true;
+			load->variations = (uint64_t)number(optarg) << 40;
+			break;
 		case 'm': load->stamped = true; break;
 		case 'l': load->late_us = number(optarg) * 1e3; break;
 		case 'a': load->ramp = number(optarg); break;
@@ -408,6 +448,7 @@ main(int argc, char **argv)
 	close(load.epoll);
 	free(load.conns);
 	free(load.bytes);
+	free(load.places);
 	free(load.request);
 	samples_free(&load.latency);
 	samples_free(&load.first);

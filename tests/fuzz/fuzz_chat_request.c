@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../unit/rope_text.h"
 #include "wire/chat_request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -97,6 +98,17 @@ check_draft(const struct chat_request *before, const struct chat_request *after,
 		require(new_options.kind == JSON_KIND_NONE);
 }
 
+/* Borrowed as far as it goes. */
+static struct buf
+written(const struct chat_request *request, const struct chat_rewrite *rewrite)
+{
+	struct rope rope;
+
+	rope_init(&rope, 3);
+	chat_request_write(request, rewrite, &rope);
+	return rope_text(&rope, 1000);
+}
+
 static void
 check_rewrite(struct bytes body, const struct chat_request *request,
               const struct chat_rewrite *rewrite)
@@ -105,9 +117,7 @@ check_rewrite(struct bytes body, const struct chat_request *request,
 	struct api_error error;
 	struct buf out, twice;
 
-	buf_init(&out, 0);
-	buf_init(&twice, 0);
-	chat_request_write(request, rewrite, &out);
+	out = written(request, rewrite);
 	require(!out.failed && chat_request_read(&again, buf_bytes(&out), &error));
 	require(strcmp(again.model, rewrite->model) == 0);
 	require(!*again.request_id && !*again.project_id && again.n == request->n);
@@ -118,7 +128,7 @@ check_rewrite(struct bytes body, const struct chat_request *request,
 		check_draft(request, &again, rewrite);
 	check_members(body, buf_bytes(&out), rewrite->draft ? set_for_draft : set_always,
 	              again.slots[CHAT_STREAM_OPTIONS].value.kind != JSON_KIND_NONE);
-	chat_request_write(&again, rewrite, &twice);
+	twice = written(&again, rewrite);
 	require(bytes_equal(buf_bytes(&out), buf_bytes(&twice)));
 	buf_fini(&out);
 	buf_fini(&twice);
@@ -151,8 +161,7 @@ check_continuation(struct bytes plain, const struct chat_request *before, enum c
 	struct json_value v, w;
 	const char *const *names = prefill == CHAT_PREFILL_VLLM ? set_for_vllm : set;
 
-	buf_init(&out, 0);
-	chat_request_write(before, &rewrite, &out);
+	out = written(before, &rewrite);
 	require(!out.failed && chat_request_read(&again, buf_bytes(&out), &error));
 	require(again.message_count ==
 	        before->message_count + (prefill == CHAT_PREFILL_NONE ? 2 : 1));
@@ -185,8 +194,7 @@ check_continuations(const struct chat_request *request)
 	struct api_error error;
 	struct buf plain;
 
-	buf_init(&plain, 0);
-	chat_request_write(request, &rewrite, &plain);
+	plain = written(request, &rewrite);
 	require(chat_request_read(&before, buf_bytes(&plain), &error));
 	for (enum chat_prefill p = CHAT_PREFILL_NONE; p <= CHAT_PREFILL_ANTHROPIC; p++)
 		check_continuation(buf_bytes(&plain), &before, p);

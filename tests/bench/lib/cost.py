@@ -117,7 +117,7 @@ def cache_hits(gateway):
 def measure_cache(up, effort):
     """Yields the rows of an exact hit. haproxy relays, and nginx has in a file, the same bytes."""
     question, file = load.request(model="hold"), load.request("/static", method="GET")
-    with servers.gateway(up, cache=True) as gateway:
+    with servers.gateway(up, cache={"enabled": True, "embedder": "none"}) as gateway:
         load.run(gateway.port, question, frames=load.FRAMES)
         answer = answer_to(gateway, question.partition(b"\r\n\r\n")[2])
         with servers.nginx(up, answer) as nginx, servers.haproxy(nginx) as haproxy:

@@ -96,8 +96,9 @@ def upstream():
     return server
 
 
-def gateway_config(up, access, *, workers=1, cache=False):
-    """Both models on the load upstream, which answers by the words in a prompt. `big` pins one."""
+def gateway_config(up, access, *, workers=1, cache=None):
+    """Both models on the load upstream, which answers by the words in a prompt. `big` pins one. cache: its section of the
+    configuration; None: off."""
     return {
         "server": {"listen": ["127.0.0.1:0"], "workers": workers, "max_connections": 0},
         "providers": {"load": {"base_url": f"http://127.0.0.1:{up.port}/v1", "api_key": "sk-bench-upstream"}},
@@ -109,7 +110,7 @@ def gateway_config(up, access, *, workers=1, cache=False):
             "hold": {"drafter": "small", "heavyweight": "big", "stream": {"mode": "hold"}},
             "live": {"drafter": "small", "heavyweight": "big", "stream": {"mode": "live"}},
         },
-        "cache": {"enabled": True, "embedder": "none"} if cache else {"enabled": False},
+        "cache": cache or {"enabled": False},
         "metrics": {"enabled": True},
         "log": {"access": str(access)},
     }

@@ -104,6 +104,32 @@ START_TEST(body_of_each_size_arrives_whole)
 }
 END_TEST
 
+START_TEST(body_in_pieces_arrives_whole)
+{
+	static const size_t sizes[] = {3, 100000, 0, 1, 70000, 65536, 2};
+	struct http_fetch_spec spec = {.method = "POST"};
+	struct rope rope;
+	struct peer peer;
+	size_t n = 0;
+	char *body;
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		n += sizes[i];
+	body = body_of(n);
+	rope_init(&rope, 1000);
+	for (size_t i = 0, at = 0; i < sizeof(sizes) / sizeof(sizes[0]); at += sizes[i++])
+		rope_add(&rope, (struct bytes){body + at, sizes[i]});
+	ck_assert_uint_eq(rope.borrowed_count, 3);
+	spec.rope = &rope;
+	run_spec(&peer, spec, NULL, NULL);
+	ck_assert_uint_eq(peer.request_bytes - peer.head_bytes, n);
+	ck_assert_int_eq(memcmp(peer.request + peer.head_bytes, body, n), 0);
+	peer_join(&peer);
+	rope_fini(&rope);
+	free(body);
+}
+END_TEST
+
 static void
 shout(void *arg)
 {
@@ -533,9 +559,10 @@ START_TEST(idle_connections_are_kept_while_others_are_busy)
 END_TEST
 
 UNIT_MAIN("http_client_settings", environment_proxy_is_ignored, no_expect_100_for_2MiB_body,
-          body_of_each_size_arrives_whole, body_is_sent_by_reference, redirect_is_not_followed,
-          head_holds_nothing_superfluous, post_without_content_type_is_not_called_a_form,
-          connection_is_reused, request_is_repeated_when_a_used_connection_ends_without_a_byte,
+          body_of_each_size_arrives_whole, body_in_pieces_arrives_whole, body_is_sent_by_reference,
+          redirect_is_not_followed, head_holds_nothing_superfluous,
+          post_without_content_type_is_not_called_a_form, connection_is_reused,
+          request_is_repeated_when_a_used_connection_ends_without_a_byte,
           request_is_not_repeated_after_a_byte_of_response,
           request_is_not_repeated_on_a_new_connection, sockets_send_at_once_and_notice_dead_peers,
           many_fetches_run_at_once, idle_connections_survive_a_burst,

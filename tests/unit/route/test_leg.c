@@ -146,8 +146,8 @@ bench_start(struct bench *bench, enum cascade_leg role, bool stream)
 	struct leg_spec spec = {
 	        .role = role, .model = &bench->model, .plan = &bench->plan, .stream = stream};
 
-	buf_init(&spec.body, 0);
-	buf_add_text(&spec.body, "{}");
+	rope_init(&spec.body, 0);
+	rope_add(&spec.body, bytes_of("{}"));
 	ck_assert_int_eq(health_admit(bench->health, bench->load, 0, false, clock_now_us() / 1000,
 	                              &spec.permit),
 	                 HEALTH_ADMITTED);
@@ -332,7 +332,7 @@ START_TEST(test_a_leg_without_a_permit_tells_nothing)
 	bench_open(&bench, STREAM SAID("x"), 30000);
 	spec.model = &bench.model;
 	spec.plan = &bench.plan;
-	buf_init(&spec.body, 0);
+	rope_init(&spec.body, 0);
 	bench.leg = leg_start(&bench.service, &spec, &events, &bench);
 	worker_run(bench.service.worker);
 	ck_assert_int_eq(bench.ending, ENDED_FAILED);

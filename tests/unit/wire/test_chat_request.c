@@ -1,3 +1,4 @@
+#include "rope_text.h"
 #include "unit.h"
 
 #include <stdio.h>
@@ -40,14 +41,21 @@ static void
 check_rewrite(const char *body, struct chat_rewrite rewrite, const char *expected)
 {
 	struct chat_request request = read_valid(body);
-	struct buf out;
 
-	buf_init(&out, 0);
-	chat_request_write(&request, &rewrite, &out);
-	ck_assert(!out.failed);
-	ck_assert_msg(bytes_is(buf_bytes(&out), expected), "%s\nbecame   %.*s\ninstead of %s", body,
-	              (int)out.n, out.p, expected);
-	buf_fini(&out);
+	/* Copied, and borrowed as far as it goes. */
+	for (size_t borrow = 0; borrow < 4; borrow++) {
+		struct rope rope;
+		struct buf out;
+
+		rope_init(&rope, borrow);
+		chat_request_write(&request, &rewrite, &rope);
+		out = rope_text(&rope, 1 + 30 * borrow);
+		ck_assert(!out.failed);
+		ck_assert_msg(bytes_is(buf_bytes(&out), expected),
+		              "%s\nbecame   %.*s\ninstead of %s", body, (int)out.n, out.p,
+		              expected);
+		buf_fini(&out);
+	}
 }
 
 START_TEST(test_valid_requests_are_accepted)
@@ -549,12 +557,13 @@ START_TEST(test_a_rewrite_that_does_not_fit_shows_as_a_failure)
 {
 	struct chat_request request = read_valid("{" MESSAGES "}");
 	const struct chat_rewrite rewrite = {.model = "m"};
-	struct buf out;
+	struct rope out;
 
-	buf_init(&out, 20);
+	rope_init(&out, 0);
+	out.own.limit = 20;
 	chat_request_write(&request, &rewrite, &out);
-	ck_assert(out.failed);
-	buf_fini(&out);
+	ck_assert(out.own.failed);
+	rope_fini(&out);
 }
 END_TEST
 

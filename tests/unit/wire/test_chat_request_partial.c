@@ -1,4 +1,5 @@
 /* Requests to go on with a partial answer; all else about requests is in test_chat_request.c. */
+#include "rope_text.h"
 #include "unit.h"
 #include "wire/chat_request.h"
 
@@ -88,12 +89,14 @@ START_TEST(test_a_partial_answer_is_gone_on_with_as_the_server_understands_it)
 		};
 		struct chat_request request;
 		struct api_error error;
+		struct rope rope;
 		struct buf out;
 
-		buf_init(&out, 0);
+		rope_init(&rope, 2);
 		ck_assert_msg(chat_request_read(&request, bytes_of(row->body), &error), "%s",
 		              row->rule);
-		chat_request_write(&request, &rewrite, &out);
+		chat_request_write(&request, &rewrite, &rope);
+		out = rope_text(&rope, 100);
 		ck_assert_msg(bytes_is(buf_bytes(&out), row->want), "%s: %.*s", row->rule,
 		              (int)out.n, out.p);
 		ck_assert_msg(chat_request_read(&request, buf_bytes(&out), &error), "%s",
@@ -117,16 +120,18 @@ START_TEST(test_a_draft_may_go_on_with_a_partial_answer_too)
 	};
 	struct chat_request request;
 	struct api_error error;
+	struct rope rope;
 	struct buf out;
 
-	buf_init(&out, 0);
+	rope_init(&rope, 1);
 	ck_assert(chat_request_read(
 	        &request,
 	        bytes_of("{\"model\":\"m\",\"messages\":[" HI "],\"request_id\":\"r\","
 	                 "\"project_id\":\"p\",\"fallbacks\":[],\"max_tokens\":5,"
 	                 "\"max_completion_tokens\":6,\"stream\":false}"),
 	        &error));
-	chat_request_write(&request, &rewrite, &out);
+	chat_request_write(&request, &rewrite, &rope);
+	out = rope_text(&rope, 100);
 	ck_assert(!out.failed);
 	ck_assert_msg(bytes_is(buf_bytes(&out),
 	                       "{\"model\":\"up\",\"messages\":[" HI

@@ -1,5 +1,6 @@
 #include "wire/embedding_request.h"
 
+#include "rope_text.h"
 #include "unit.h"
 
 static struct api_error error;
@@ -8,11 +9,13 @@ static void
 assert_forwarded(const char *body, const char *expected)
 {
 	struct embedding_request request;
+	struct rope rope;
 	struct buf out;
 
-	buf_init(&out, 0);
+	rope_init(&rope, 1);
 	ck_assert_msg(embedding_request_read(&request, bytes_of(body), &error), "%s", body);
-	embedding_request_forward(&request, "up/1", &out);
+	embedding_request_forward(&request, "up/1", &rope);
+	out = rope_text(&rope, 7);
 	ck_assert(!out.failed);
 	buf_add(&out, "", 1);
 	ck_assert_str_eq(out.p, expected);
