@@ -119,7 +119,8 @@ struct http_call {
 	struct bytes body; /* once it is in one piece */
 	bool http10, is_head;
 	bool begun, chunked, bodyless;
-	bool above; /* the high mark was exceeded, on_drain is due */
+	bool headless; /* see http_call_drop_head */
+	bool above;    /* the high mark was exceeded, on_drain is due */
 	void (*on_gone)(void *arg);
 	void (*on_drain)(void *arg);
 	void *arg;

@@ -103,6 +103,9 @@ const char *http_call_path(const struct http_call *call);   /* percent-decoded, 
 const char *http_call_header(const struct http_call *call, const char *name); /* first, or NULL */
 /* In one piece; empty when there is no memory for that. */
 struct bytes http_call_body(struct http_call *call);
+/* The header fields take memory that is not needed while an answer is waited for; http_call_header must not be called any
+ * more. */
+void http_call_drop_head(struct http_call *call);
 size_t http_call_body_size(const struct http_call *call);
 
 /*

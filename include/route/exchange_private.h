@@ -75,7 +75,7 @@ struct exchange {
 	bool expired;            /* the deadline has passed */
 	enum health_answer refusal; /* why no heavyweight could be asked */
 	struct timer *retry;        /* owned; armed between attempts */
-	struct timer *deadline;     /* owned; armed until the answer begins */
+	struct timer *deadline;     /* owned; armed until the answer begins, then NULL */
 
 	bool ripe; /* in service->ripe: events wait for the end of this turn of the loop */
 	TAILQ_ENTRY(exchange) ripes;
@@ -102,6 +102,8 @@ struct exchange *exchange_cast(void *arg);
 uint64_t exchange_now_us(const struct exchange *x);
 /* Its client's leaving and draining come here from now on. */
 void exchange_watch(struct exchange *x);
+/* For the client's deadline, if it has one. */
+void exchange_arm_deadline(struct exchange *x);
 /* Feeds the cascade and does what it says. A final action finishes the exchange, which then rests until
  * the callback that is running has returned. */
 void exchange_step(struct exchange *x, struct cascade_event event);

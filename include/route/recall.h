@@ -33,11 +33,11 @@ struct recall {
 	unsigned dimensions;
 
 	struct cache_entry *hit; /* owned: a reference; NULL: none */
-	char model[256],
-	        provider[256]; /* labels of the model that had answered the hit's question */
-	double similarity;     /* of the hit; or of the nearest */
-	enum guard guard;      /* what spoke against the nearest */
-	const char *result;    /* exact, semantic, shared or miss; NULL: it was not looked up */
+	char *model,
+	        *provider;  /* owned; labels of the model that had answered the hit's question */
+	double similarity;  /* of the hit; or of the nearest */
+	enum guard guard;   /* what spoke against the nearest */
+	const char *result; /* exact, semantic, shared or miss; NULL: it was not looked up */
 
 	struct buf
 	        said; /* owned: the events that were delivered, while they may be kept or shared */

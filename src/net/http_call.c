@@ -195,6 +195,8 @@ http_call_header(const struct http_call *call, const char *name)
 	struct evhttp_request *request = http_call_check(call)->request;
 	struct evkeyval *field;
 
+	if (call->headless)
+		die("a call is asked for a header that it has dropped");
 	/* The first letter tells most names apart: a request is asked for several that it does not have. */
 	TAILQ_FOREACH(field, evhttp_request_get_input_headers(request), next)
 	{
@@ -202,6 +204,13 @@ http_call_header(const struct http_call *call, const char *name)
 			return field->value + strspn(field->value, " \t");
 	}
 	return NULL;
+}
+
+void
+http_call_drop_head(struct http_call *call)
+{
+	evhttp_clear_headers(evhttp_request_get_input_headers(http_call_check(call)->request));
+	call->headless = true;
 }
 
 struct bytes

@@ -178,6 +178,18 @@ on_deadline_timer(void *arg)
 	exchange_step(exchange_cast(arg), (struct cascade_event){.kind = CASCADE_EVENT_DEADLINE});
 }
 
+void
+exchange_arm_deadline(struct exchange *x)
+{
+	uint64_t now_ms = exchange_now_us(x) / 1000, at_ms = x->client.deadline_ms;
+
+	if (at_ms == 0)
+		return;
+	if (!x->deadline)
+		x->deadline = timer_new(x->service->worker, on_deadline_timer, x);
+	timer_arm_ms(x->deadline, at_ms > now_ms ? at_ms - now_ms : 0);
+}
+
 /* ---------------------------------------------------------------- the beginning */
 
 /* A header beats the body: its sender may be a proxy that knows no JSON. */
@@ -278,11 +290,9 @@ exchange_prepare(struct exchange *x, struct api_error *error)
 		api_error_set(error, 500, NULL, NULL, "Out of memory.");
 		return false;
 	}
-	if (timeout_ms > 0) {
+	if (timeout_ms > 0)
 		x->client.deadline_ms = exchange_now_us(x) / 1000 + timeout_ms;
-		x->deadline = timer_new(x->service->worker, on_deadline_timer, x);
-		timer_arm_ms(x->deadline, timeout_ms);
-	}
+	exchange_arm_deadline(x);
 	exchange_init_attempts(x);
 	return true;
 }
@@ -346,4 +356,7 @@ exchange_begin(struct service *service, struct http_call *call, enum dialect dia
 		exchange_answer(x);
 	else
 		exchange_fail(x, &error);
+	/* Unless it is over already. */
+	if (x->client.call)
+		http_call_drop_head(x->client.call);
 }

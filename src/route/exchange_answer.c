@@ -39,8 +39,8 @@ begin_stream(struct exchange *x)
 
 	x->client.first_byte_us = exchange_now_us(x);
 	x->client.streaming = true;
-	if (x->deadline)
-		timer_disarm(x->deadline);
+	timer_free(x->deadline);
+	x->deadline = NULL;
 	/* What comes of it may take as long as it does, a hand-over included. */
 	x->client.deadline_ms = x->attempts[CASCADE_HEAVY].deadline_ms = 0;
 	deliver_stream_begin(x->client.call, &facts);

@@ -288,16 +288,13 @@ static void
 swap_clients(struct exchange *x, struct exchange *heir)
 {
 	struct exchange_client gone = x->client;
-	uint64_t now_ms = exchange_now_us(x) / 1000;
 
 	x->client = heir->client;
 	heir->client = gone;
 	x->recall.flight->form = recall_form(&x->client.request);
 	x->recall.result = heir->recall.result = "miss";
 	x->attempts[CASCADE_HEAVY].deadline_ms = x->client.deadline_ms;
-	if (x->deadline && x->client.deadline_ms)
-		timer_arm_ms(x->deadline,
-		             x->client.deadline_ms > now_ms ? x->client.deadline_ms - now_ms : 0);
+	exchange_arm_deadline(x);
 	exchange_watch(x);
 }
 

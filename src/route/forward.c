@@ -82,6 +82,7 @@ forward_destroy(void *p)
 {
 	struct forward *forward = p;
 
+	passed_fini(&forward->passed);
 	rope_fini(&forward->body);
 	blob_unref(forward->blob);
 	buf_fini(&forward->answer);
@@ -423,7 +424,7 @@ start_attempt(struct forward *forward, const struct attempt *attempt)
 	forward->panic |= attempt->panic;
 	forward->permit = attempt->permit;
 	forward->status = 0;
-	forward->passed.count = 0;
+	passed_fini(&forward->passed);
 	forward->failure = (struct leg_failure){.kind = LEG_FAILURE_NONE};
 	buf_fini(&forward->answer);
 	buf_init(&forward->answer, FORWARD_ANSWER_MAX_BYTES);

@@ -27,6 +27,7 @@ leg_destroy(void *p)
 	if (leg->answer)
 		chat_answer_free(leg->answer);
 	buf_fini(&leg->reply);
+	passed_fini(&leg->passed);
 	rope_fini(&leg->body);
 	blob_unref(leg->blob);
 	plan_unref(leg->plan);

@@ -1,6 +1,11 @@
 #include "route/passed.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/mem.h"
+
+enum { PASSED_MAX = 7, PASSED_VALUE_MAX = 63 };
 
 static const char *const names[] = {
         "openai-processing-ms",         "x-ratelimit-limit-requests",
@@ -22,16 +27,37 @@ is_printable(const char *text)
 }
 
 void
+passed_fini(struct passed *passed)
+{
+	free(passed->list);
+	*passed = (struct passed){.list = NULL};
+}
+
+void
 passed_take(struct passed *passed, struct http_fetch *fetch)
 {
-	passed->count = 0;
+	struct http_header found[PASSED_MAX];
+	size_t count = 0, bytes = 0;
+	char *text;
+
+	passed_fini(passed);
 	for (size_t i = 0; i < PASSED_MAX; i++) {
 		const char *value = http_fetch_header(fetch, names[i]);
-		char *copy = passed->values[passed->count];
 
-		if (!value || strlen(value) >= PASSED_VALUE_MAX || !is_printable(value))
+		if (!value || strlen(value) > PASSED_VALUE_MAX || !is_printable(value))
 			continue;
-		memcpy(copy, value, strlen(value) + 1);
-		passed->list[passed->count++] = (struct http_header){names[i], copy};
+		found[count++] = (struct http_header){names[i], value};
+		bytes += strlen(value) + 1;
+	}
+	if (count == 0)
+		return;
+	passed->list = mem_new(count * sizeof(*found) + bytes);
+	text = (char *)(passed->list + count);
+	for (passed->count = 0; passed->count < count; passed->count++) {
+		size_t n = strlen(found[passed->count].value) + 1;
+
+		memcpy(text, found[passed->count].value, n);
+		passed->list[passed->count] = (struct http_header){found[passed->count].name, text};
+		text += n;
 	}
 }

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "base/mem.h"
+
 enum {
 	RECALL_BODY_MAX_BYTES = 256 * 1024,      /* to make a key of more would take too long */
 	RECALL_QUESTION_MAX_BYTES = 4096,        /* to compare longer ones may take too long */
@@ -134,18 +136,11 @@ recall_fini(struct recall *recall)
 	chat_key_fini(&recall->key);
 	cache_entry_unref(recall->hit);
 	free(recall->vector);
+	free(recall->model);
+	free(recall->provider);
 	buf_fini(&recall->said);
 	for (enum cascade_leg leg = 0; leg < CASCADE_LEGS; leg++)
 		buf_fini(&recall->usage[leg]);
-}
-
-static void
-copy_label(char *to, size_t size, struct bytes label)
-{
-	size_t n = label.n < size ? label.n : size - 1;
-
-	memcpy(to, label.p, n);
-	to[n] = '\0';
 }
 
 void
@@ -155,8 +150,8 @@ recall_set_hit(struct recall *recall, struct cache_entry *entry, double similari
 	recall->hit = entry;
 	recall->similarity = similarity;
 	recall->result = result;
-	copy_label(recall->model, sizeof(recall->model), entry->model);
-	copy_label(recall->provider, sizeof(recall->provider), entry->provider);
+	recall->model = mem_copy(entry->model);
+	recall->provider = mem_copy(entry->provider);
 }
 
 enum flight_form

@@ -149,5 +149,7 @@ relay_waiting(const struct relay *relay)
 void
 relay_sent(struct relay *relay)
 {
-	buf_reset(&relay->waiting);
+	/* Thousands of slow streams wait for their next frame at a time. */
+	buf_fini(&relay->waiting);
+	buf_init(&relay->waiting, RELAY_MAX_BYTES);
 }

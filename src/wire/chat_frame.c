@@ -103,12 +103,13 @@ struct head_value {
 /* All that stands in front of the choices is the same in each frame of a stream. What was read of it holds for a
  * frame that begins with the same bytes. */
 struct chat_frame_head {
-	char text[HEAD_MAX_BYTES];
+	size_t cap;  /* of text */
 	size_t n;    /* 0: none */
 	size_t open; /* where the object begins */
 	uint32_t seen;
 	struct json_scan scan; /* its pointers are set anew each time */
 	struct head_value values[HEAD_VALUES];
+	char text[];
 };
 
 void
@@ -131,7 +132,7 @@ chat_frame_fini(struct chat_frame *frame)
 static void *
 array_grow(void *items, size_t count, size_t *cap, size_t size)
 {
-	size_t more = *cap ? *cap * 2 : 4;
+	size_t more = *cap ? *cap * 2 : 1; /* as a rule there is one of each */
 	void *grown;
 
 	if (count < *cap)
@@ -441,6 +442,24 @@ head_members(struct chat_frame *frame, struct json_value *members[HEAD_VALUES])
 	members[4] = &frame->service_tier;
 }
 
+/* The frame's head with room for n bytes; NULL: there is no memory. */
+static struct chat_frame_head *
+head_reach(struct chat_frame *frame, size_t n)
+{
+	size_t cap = (n + 63) / 64 * 64;
+	struct chat_frame_head *head = frame->head;
+
+	if (head && head->cap >= n)
+		return head;
+	head = realloc(head, sizeof(*head) + cap);
+	if (!head)
+		return NULL;
+	frame->head = head;
+	head->cap = cap;
+	head->n = 0;
+	return head;
+}
+
 /* The walk has come to the choices. */
 static void
 head_keep(struct chat_frame *frame, const struct json_walk *walk, uint32_t seen)
@@ -452,9 +471,8 @@ head_keep(struct chat_frame *frame, const struct json_walk *walk, uint32_t seen)
 
 	if (n > HEAD_MAX_BYTES || walk->open_slot || frame->usage.value.kind != JSON_KIND_NONE)
 		return;
-	if (!frame->head)
-		frame->head = calloc(1, sizeof(*frame->head));
-	if (!(head = frame->head))
+	head = head_reach(frame, n);
+	if (!head)
 		return;
 	memcpy(head->text, text, n);
 	head->n = n;

@@ -3,6 +3,7 @@
 void
 sse_write_data(struct buf *out, struct bytes data)
 {
+	buf_reserve(out, data.n + 16); /* at once: it is one line as a rule */
 	for (;;) {
 		const char *end = data.n ? memchr(data.p, '\n', data.n) : NULL;
 		size_t n = end ? (size_t)(end - data.p) : data.n;

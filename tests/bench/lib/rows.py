@@ -39,7 +39,7 @@ class Effort:
     paced_requests: int = 8
     streams: int = 2000
     spreads: int = 3
-    cached: int = 20000  # answers, for the turns
+    cached: int = 1000000  # answers, for the turns
 
 
 SMOKE = Effort(rounds=2, requests=1000, delay_rounds=3, delay_requests=300, paced_requests=4, streams=100, spreads=1, cached=5000)
