@@ -214,8 +214,11 @@ client_attach(struct http_fetch *fetch)
 	struct http_client *client = fetch->client;
 
 	fetch->attached = curl_multi_add_handle(client->multi, fetch->easy) == CURLM_OK;
-	if (fetch->attached)
+	if (fetch->attached) {
 		client->transfers++;
+		/* libcurl has armed its timer to begin at once; this spares the loop a turn. */
+		timer_fire(client->timer);
+	}
 	client_limit_idle(client);
 	return fetch->attached;
 }

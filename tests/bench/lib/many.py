@@ -26,7 +26,7 @@ def through(server, message, streams):
     """Memory before, at its highest and after, and what the load client found."""
     found = {"started": memory(server.pid)}
     load.run(server.port, message(1), connections=WARM_UP // 10, requests=WARM_UP, frames=load.FRAMES)
-    time.sleep(1)
+    time.sleep(SETTLE_SECONDS)
     found["idle"] = memory(server.pid)
     pace = pace_of(streams)
     options = {"frames": load.FRAMES, "stamped": True, "late": LATE_MS, "ramp": max(500, streams * 1000 // (pace * 10)),

@@ -37,7 +37,7 @@ class Effort:
     delay_rounds: int = 21  # short ones, so that some are quiet
     delay_requests: int = 1000
     paced_requests: int = 8
-    streams: int = 2000
+    streams: int = 10000
     spreads: int = 3
     cached: int = 1000000  # answers, for the turns
 

@@ -116,11 +116,11 @@ def large_cache(up, count):
     def written():
         before = file.stat().st_mtime_ns
         while file.stat().st_mtime_ns == before:
-            ask(200, 4)
+            ask(200, 2)
 
     with watched(up, cache) as turns:
         ask(count, 32, [("Cache-Control", "no-cache")])
-        yield row(turns, "turn_cached", f"look-ups among {count:,} answers", lambda: ask(2000, 8))
+        yield row(turns, "turn_cached", f"look-ups among {count:,} answers", lambda: ask(1000, 2))
         yield row(turns, "turn_snapshot", f"while {count:,} answers are written to a file", written)
 
 
