@@ -100,10 +100,22 @@ def measure(up, effort):
         yield row("escalated", "escalated draft, then JSON",
                   {"gateway": Side(gateway, load.request(model="hold", words="uncertain")), "haproxy": Side(haproxy, plain)},
                   effort, share=0.4)
-        refused = load.request(body=bad)
-        yield row("refused", "refused: the body is no JSON",
-                  {"gateway": Side(gateway, refused, status=400),
-                   "haproxy": Side(haproxy, refused, status=400, port=haproxy.refusing)}, effort, target=1.2)
+        yield from refusals(stack, up, gateway, haproxy, bad, effort)
+
+
+def refusals(stack, up, gateway, haproxy, body, effort):
+    """Beside haproxy that relays the same refusal, and beside one that refuses without looking at the request."""
+    refusal = answer_to(gateway, body)
+    relaying = stack.enter_context(servers.haproxy(stack.enter_context(servers.nginx(up, refusal=refusal))))
+    refused = load.request(body=body)
+    first = row("refused", "refused: the body is no JSON",
+                {"gateway": Side(gateway, refused, status=400),
+                 "haproxy": Side(relaying, load.request("/refusal", body=body), status=400),
+                 "itself": Side(haproxy, refused, status=400, port=haproxy.refusing)}, effort, target=1.2)
+    own = first.sides.pop("itself")
+    yield first
+    yield Row("refused_unread", "the same, beside haproxy's own refusal, unread", first.detail["ratios"]["itself"],
+              "× haproxy", sides={"gateway": first.sides["gateway"], "haproxy": own}, sides_unit="µs")
 
 
 def cache_hits(gateway):

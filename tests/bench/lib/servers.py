@@ -160,9 +160,11 @@ backend model
     return server.wait_for_port()
 
 
-def nginx(up, static=b""):
-    """One process, keep-alive on both sides, no buffering. /static is a file that it keeps open."""
+def nginx(up, static=b"", refusal=b""):
+    """One process, keep-alive on both sides, no buffering. /static is a file that it keeps open; /refusal is a 400 with that
+    body."""
     (WORK / "static").write_bytes(static)
+    quoted = refusal.decode().replace("\\", "\\\\").replace('"', '\\"').replace("$", "")
     port = free_port()
     connections = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100
     file = WORK / "nginx.conf"
@@ -195,6 +197,7 @@ http {{
         proxy_buffering off;
         location / {{ proxy_pass http://model; }}
         location = /static {{ root {WORK}; default_type application/json; }}
+        location = /refusal {{ default_type application/json; return 400 "{quoted}"; }}
     }}
 }}
 """)
