@@ -358,6 +358,12 @@ read_request(struct load *load, const char *path)
 		fail("memory");
 	load->request_n = fread(load->request, 1, REQUEST_MAX, file);
 	fclose(file);
+}
+
+/* Notes where the request varies. */
+static void
+find_places(struct load *load)
+{
 	load->places = calloc(load->request_n + 1, sizeof(*load->places));
 	if (!load->places)
 		fail("memory");
@@ -434,6 +440,7 @@ main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	read_options(&load, argc, argv);
+	find_places(&load);
 	load.epoll = epoll_create1(EPOLL_CLOEXEC);
 	load.conns = calloc(load.connections, sizeof(*load.conns));
 	load.bytes = malloc(READ_BYTES);
