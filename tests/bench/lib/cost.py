@@ -28,10 +28,16 @@ class Side:
                         frames=self.frames, status=self.status)
 
     def round(self, requests, connections):
-        """Microseconds of processor time a request, and requests a second."""
+        """Microseconds of processor time a request, and what the client saw."""
         before = machine.cpu_seconds(self.server.pid)
         found = self.run(requests, connections)
-        return (machine.cpu_seconds(self.server.pid) - before) / requests * 1e6, requests / found["seconds"]
+        return (machine.cpu_seconds(self.server.pid) - before) / requests * 1e6, self.seen(requests, found)
+
+    def seen(self, requests, found):
+        """As the columns of rows.LOAD_COLUMNS. A stream's first token is its first frame's."""
+        return {"per_second": requests / found["seconds"], "p50_us": found["latency_us"]["p50"],
+                "p99_us": found["latency_us"]["p99"], "first_us": found["first_us"]["p50"] if self.frames else None,
+                "rss_mb": machine.rss_kb(self.server.pid) / 1024}
 
 
 def compare(sides, effort, share=1.0):
@@ -53,7 +59,8 @@ def compare(sides, effort, share=1.0):
         "us": {name: median(us for us, _ in rounds) for name, rounds in found.items()},
         "us_lowest": {name: min(us for us, _ in rounds) for name, rounds in found.items()},
         "us_highest": {name: max(us for us, _ in rounds) for name, rounds in found.items()},
-        "per_second": {name: round(median(rate for _, rate in rounds)) for name, rounds in found.items()},
+        "load": {name: {key: median(seen[key] for _, seen in rounds) if rounds[0][1][key] is not None else None
+                        for key in rounds[0][1]} for name, rounds in found.items()},
         "ratios": {name: median(a[0] / b[0] for a, b in zip(found[first], found[name])) for name in sides if name != first},
     }
 

@@ -83,8 +83,30 @@ def cells(row):
     return [row["words"], *sides, with_unit(row["value"], row["unit"]), target(row), verdict(row)]
 
 
+LOAD_COLUMNS = ["", "", "requests/s", "p50", "p99", "first token", "RSS"]
+
+
+def load_cells(rows):
+    """Lines of the second table: what the client saw of each side while as many requests ran as it has connections."""
+    for row in rows:
+        words = row["words"]
+        for name, seen in row["detail"].get("load", {}).items():
+            if name in row["sides"]:
+                first = with_unit(seen["first_us"] / 1e3, "ms") if seen["first_us"] else ""
+                yield [words, name, f"{seen['per_second']:,.0f}", with_unit(seen["p50_us"] / 1e3, "ms"),
+                       with_unit(seen["p99_us"] / 1e3, "ms"), first, with_unit(seen["rss_mb"], "MB")]
+                words = ""
+
+
+def load_table(rows):
+    return aligned([LOAD_COLUMNS, *load_cells(rows)])
+
+
 def table(rows):
-    lines = [COLUMNS, *map(cells, rows)]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(COLUMNS))]
+    return aligned([COLUMNS, *map(cells, rows)])
+
+
+def aligned(lines):
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:6], widths[1:6]), line[6]]).rstrip() for line in lines)
