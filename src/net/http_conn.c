@@ -399,18 +399,18 @@ on_owned_read(struct bufferevent *bev, void *arg)
 		evbuffer_drain(input, evbuffer_get_length(input));
 }
 
-/* No more than the low mark waits. */
+/* The kernel took some of the output, or all of it. */
 static void
 conn_sent(struct http_conn *conn)
 {
+	size_t waiting = evbuffer_get_length(bufferevent_get_output(conn->bev));
 	struct http_call *call = conn->call;
 
-	if (call && call->above) {
+	if (call && call->above && waiting <= HTTP_PENDING_LOW_BYTES) {
 		call->above = false;
 		if (call->on_drain)
 			call->on_drain(call->arg);
-	} else if (conn->state == HTTP_CONN_FLUSH &&
-	           evbuffer_get_length(bufferevent_get_output(conn->bev)) == 0) {
+	} else if (conn->state == HTTP_CONN_FLUSH && waiting == 0) {
 		conn_flushed(conn);
 	}
 }
@@ -449,8 +449,7 @@ conn_send(struct http_conn *conn)
 	}
 	if (evbuffer_get_length(output) > 0)
 		bufferevent_enable(conn->bev, EV_WRITE);
-	if (evbuffer_get_length(output) <= HTTP_PENDING_LOW_BYTES)
-		conn_sent(conn);
+	conn_sent(conn);
 }
 
 static void

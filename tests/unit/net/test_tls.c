@@ -289,6 +289,45 @@ START_TEST(test_a_handshake_that_stalls_is_cut_at_the_deadline)
 }
 END_TEST
 
+START_TEST(test_a_slow_reader_holds_back_the_writer_over_tls)
+{
+	struct fixture f;
+	struct files files;
+	struct tls_client client;
+	const size_t chunk_bytes = strlen("10000\r\n") + 65536 + strlen("\r\n");
+	const size_t body_bytes = 320 * chunk_bytes + strlen("0\r\n\r\n");
+	size_t room = body_bytes + 4096, total = 0;
+	char *out = mem_new(room), *body;
+	int n;
+
+	tls_fixture(&f, &files);
+	ck_assert(tls_dial(&client, f.port, TLS1_3_VERSION, NULL));
+	tls_say(&client, GET_CLOSE("/flood/320"));
+	ck_assert(wait_for(&f.held, 1, 2000));
+	usleep(200000);
+	/* What the kernel takes, the high mark and the one piece that crossed it. */
+	ck_assert_uint_lt(f.written, (size_t)12 * 1024 * 1024);
+	ck_assert_uint_gt(f.pending_max, 256 * 1024);
+	while (total < room && (n = SSL_read(client.ssl, out + total, (int)(room - total))) > 0)
+		total += (size_t)n;
+	ck_assert_uint_lt(f.pending_max, 384 * 1024);
+	/* Each byte in its place. */
+	body = memmem(out, total, "\r\n\r\n", 4);
+	ck_assert_ptr_nonnull(body);
+	body += 4;
+	ck_assert_uint_eq(total - (size_t)(body - out), body_bytes);
+	for (size_t i = 0; i < 320; i++, body += chunk_bytes) {
+		ck_assert_int_eq(memcmp(body, "10000\r\nx", 8), 0);
+		ck_assert_uint_eq(strspn(body + 7, "x"), 65536);
+	}
+	ck_assert_int_eq(memcmp(body, "0\r\n\r\n", 5), 0);
+	tls_hang_up(&client);
+	free(out);
+	fixture_stop(&f);
+	files_remove(&files);
+}
+END_TEST
+
 static void
 do_reload(struct fixture *f)
 {
@@ -358,9 +397,9 @@ START_TEST(test_files_that_cannot_be_used_are_told)
 }
 END_TEST
 
-UNIT_MAIN("tls", test_requests_and_streams_work_over_tls_1_2_and_1_3,
-          test_http_1_1_alone_is_agreed_on, test_refusals_are_readable_over_tls,
-          test_large_bodies_pass_both_ways_over_tls,
+UNIT_MAIN("tls", test_a_slow_reader_holds_back_the_writer_over_tls,
+          test_requests_and_streams_work_over_tls_1_2_and_1_3, test_http_1_1_alone_is_agreed_on,
+          test_refusals_are_readable_over_tls, test_large_bodies_pass_both_ways_over_tls,
           test_a_tls_client_that_leaves_is_noticed_within_50_ms,
           test_a_handshake_that_stalls_is_cut_at_the_deadline,
           test_a_reload_reads_the_files_again_and_a_bad_one_keeps_the_old,
