@@ -104,6 +104,9 @@ void cache_lock(struct cache *cache);
 void cache_unlock(struct cache *cache);
 /* Between the slices of something long: lets those have the lock who wait for it. */
 void cache_give_way(struct cache *cache);
+/* For a thread that nobody waits for, before it takes the lock: a thread that has had its processor for long is replaced
+ * before long, and if it has the lock then, all who want it wait for milliseconds. One that has just woken up is not. */
+void cache_rest(void);
 /* Frees what is in it. */
 void cache_trash_empty(struct cache_trash *trash);
 

@@ -36,13 +36,19 @@ cache_unlock(struct cache *cache)
 	pthread_mutex_unlock(&cache->lock);
 }
 
+static const struct timespec nap = {.tv_nsec = 20 * 1000};
+
+void
+cache_rest(void)
+{
+	nanosleep(&nap, NULL);
+}
+
 /* A mutex goes to whoever asks first, which is the thread that has just given it back, rather than one that has to be
  * woken up. */
 void
 cache_give_way(struct cache *cache)
 {
-	static const struct timespec nap = {.tv_nsec = 20 * 1000};
-
 	for (int i = 0; i < GIVE_WAY_NAPS; i++) {
 		if (__atomic_load_n(&cache->waiting, __ATOMIC_RELAXED) == 0)
 			return;

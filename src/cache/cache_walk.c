@@ -44,6 +44,7 @@ walk_note(struct cache_walk *walk, uint32_t *place)
 	struct cache *cache = walk->cache;
 	bool more;
 
+	cache_rest();
 	cache_lock(cache);
 	for (size_t i = 0; i < CACHE_SLICE_LOOK && *place < cache->places_used; i++, ++*place) {
 		const struct cache_slot *slot = cache_slot_at(cache, *place);
@@ -96,6 +97,7 @@ cache_walk_next(struct cache_walk *walk, struct cache_entry **list, size_t room)
 	size_t count = 0;
 
 	while (count < room && walk->next < walk->count) {
+		cache_rest();
 		cache_lock(cache);
 		for (size_t i = 0; i < CACHE_SLICE_LOOK && count < room && walk->next < walk->count;
 		     i++) {
