@@ -61,8 +61,8 @@ def test_running_requests_finish_while_it_drains(start, upstream):
     for stream in streams:
         stream.next()
     with gateway.client() as waiting:
-        waiting.begin("POST", "/v1/chat/completions", {**CHAT, "model": "heavyweight"})
         upstream.on("large-1", expert("Late."))
+        waiting.begin("POST", "/v1/chat/completions", {**CHAT, "model": "heavyweight"})
         upstream.wait_request("large-1")
         gateway.signal(signal.SIGTERM)
         eventually(lambda: refuses(gateway), "the listener's close")
