@@ -113,9 +113,12 @@ def large_cache(up, count):
         load.run(turns.gateway.port, load.request(model="hold", words=words, headers=headers), connections=connections,
                  requests=requests, varied=next(seeds), timeout=600)
 
+    def written_ns():
+        return file.stat().st_mtime_ns if file.exists() else 0
+
     def written():
-        before = file.stat().st_mtime_ns
-        while file.stat().st_mtime_ns == before:
+        before = written_ns()
+        while written_ns() == before:
             ask(200, 2)
 
     with watched(up, cache) as turns:
