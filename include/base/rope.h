@@ -7,7 +7,11 @@
 
 #include "base/buf.h"
 
-enum { ROPE_BORROWED_MAX = 8 }; /* any further piece is copied */
+enum {
+	ROPE_BORROWED_MAX = 8, /* any further piece is copied */
+	ROPE_BORROW_BYTES =
+	        16 * 1024, /* for rope_init: to copy less costs less than a piece of its own */
+};
 
 struct rope {
 	struct buf own; /* the copied pieces, one behind the other; its `failed` is the rope's */

@@ -5,9 +5,6 @@
 #include "base/random.h"
 #include "route/exchange_private.h"
 
-/* Smaller pieces of a large body are copied. */
-enum { EXCHANGE_BORROW_BYTES = 16 * 1024 };
-
 enum {
 	LEGS_WAITING_HIGH_BYTES =
 	        256 * 1024, /* of a heavyweight that nobody waits for yet: it is paused */
@@ -90,7 +87,7 @@ write_body(struct exchange *x, enum cascade_leg role, const struct config_model 
 		if (!x->speculating && !relay_join(&x->relay, rewrite.prefill, &x->draft))
 			return false;
 	}
-	rope_init(body, x->client.body ? EXCHANGE_BORROW_BYTES : 0);
+	rope_init(body, x->client.body ? ROPE_BORROW_BYTES : 0);
 	chat_request_write(&x->client.request, &rewrite, body);
 	if (body->own.failed)
 		rope_fini(body);

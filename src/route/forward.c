@@ -20,7 +20,6 @@
 
 enum {
 	FORWARD_MAGIC = 0x46574421,
-	FORWARD_BORROW_BYTES = 16 * 1024, /* smaller pieces of a body are copied */
 	FORWARD_ANSWER_MAX_BYTES = 64 * 1024 * 1024,
 	FORWARD_ERROR_MAX_BYTES =
 	        256 * 1024, /* the body of an error status; the rest is not kept */
@@ -508,7 +507,7 @@ forward_read(struct forward *forward, struct reading *reading, struct api_error 
 	                            error) ||
 	    !find_model(forward, error))
 		return false;
-	rope_init(&forward->body, forward->blob ? FORWARD_BORROW_BYTES : 0);
+	rope_init(&forward->body, forward->blob ? ROPE_BORROW_BYTES : 0);
 	embedding_request_forward(&forward->request, forward->model->upstream_name, &forward->body);
 	if (forward->body.own.failed)
 		api_error_set(error, 500, NULL, NULL, "Out of memory.");
