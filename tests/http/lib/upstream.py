@@ -80,8 +80,7 @@ class Connection:
                 break
             self.busy = True
             self.requests.append(request)
-            self.upstream.note_request(self, request)
-            self.inbox.put(request)
+            self.inbox.put((request, self.upstream.note_request(request)))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, daemon=True)
                 self._thread.start()
@@ -118,12 +117,12 @@ class Connection:
 
     def _serve(self):
         while True:
-            request = self.inbox.get()
-            if request is None:
+            taken = self.inbox.get()
+            if taken is None:
                 return
-            exchange = Exchange(self, request)
+            request, script = taken
             try:
-                self.upstream.script_for(request)(exchange)
+                script(Exchange(self, request))
             except (Gone, ConnectionError):
                 pass
             except Exception as error:  # a fault of the script: the test must not pass
@@ -232,6 +231,10 @@ class Exchange:
             raise Gone()
 
 
+def unknown(exchange):
+    exchange.reply(404, {"error": {"message": "no script", "type": "x", "param": None, "code": None}})
+
+
 class Upstream:
     """The server. Scripts are looked up by the `model` in the body."""
 
@@ -324,10 +327,12 @@ class Upstream:
 
     # Called by connections
 
-    def note_request(self, connection, request):
+    def note_request(self, request):
+        """The script that answers it. A test that has seen the request sets later scripts for later ones only."""
         with self._changed:
             self.requests.append(request)
             self._changed.notify_all()
+            return self._scripts.get(request.model, unknown)
 
     def note_closed(self):
         with self._changed:
@@ -338,13 +343,6 @@ class Upstream:
             self._selector.unregister(connection.sock)
         except (KeyError, ValueError):
             pass
-
-    def script_for(self, request):
-        script = self._scripts.get(request.model)
-        if script is None:
-            def script(exchange):
-                exchange.reply(404, {"error": {"message": "no script", "type": "x", "param": None, "code": None}})
-        return script
 
     def call(self, function):
         """Runs a function on the reading thread and waits for it."""

@@ -64,16 +64,13 @@ class Embedder:
 
     def __init__(self, upstream, model=MODEL, form=packed):
         self._upstream = upstream
-        self._gate = None
         self.model = model
         self.form = form
         self.vectors = {}
         upstream.on(model, self)
 
     def __call__(self, exchange):
-        gate, text = self._gate, exchange.request.json["input"]
-        if gate is not None:
-            exchange.wait(gate)
+        text = exchange.request.json["input"]
         exchange.reply(200, document(self.form(self.vector(text))))
 
     def vector(self, text):
@@ -92,9 +89,15 @@ class Embedder:
         self.vectors[other] = near(self.vector(text), cosine, other)
 
     def hold(self):
-        """From now on it answers nobody until the gate is opened."""
-        self._gate = self._upstream.gate()
-        return self._gate
+        """Who asks from now on is answered when this gate is opened."""
+        gate = self._upstream.gate()
+
+        def held(exchange):
+            exchange.wait(gate)
+            self(exchange)
+
+        self._upstream.on(self.model, held)
+        return gate
 
     @property
     def requests(self):
