@@ -42,7 +42,8 @@ struct header_list {
 };
 
 struct http_target {
-	char *url; /* owned */
+	char *url;     /* owned */
+	CURLU *parsed; /* owned: the same, so that no request takes it apart; read by all threads */
 	struct header_list headers;
 };
 

@@ -153,7 +153,7 @@ void
 easy_give_back(struct http_client *client, CURL *easy)
 {
 	bool clean = SET(easy, CURLOPT_HTTPHEADER, NULL) && SET(easy, CURLOPT_POSTFIELDS, NULL) &&
-	             SET(easy, CURLOPT_ERRORBUFFER, NULL);
+	             SET(easy, CURLOPT_CURLU, NULL) && SET(easy, CURLOPT_ERRORBUFFER, NULL);
 
 	if (clean && client->spare_count < CLIENT_SPARE_HANDLES)
 		client->spares[client->spare_count++] = easy;
@@ -192,6 +192,7 @@ easy_prepare(struct http_fetch *fetch, const struct http_fetch_spec *spec)
 	else
 		done = false;
 	return done && SET(easy, CURLOPT_URL, spec->target->url) &&
+	       SET(easy, CURLOPT_CURLU, spec->target->parsed) &&
 	       SET(easy, CURLOPT_HTTPHEADER, fetch->headers.first) &&
 	       /* So that a first address which does not answer leaves time for a second one. The largest
 	        * value stands for none; 0 would mean 300 s. */

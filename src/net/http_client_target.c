@@ -194,18 +194,16 @@ http_target_new(const char *url, const struct http_header *headers, size_t count
 		snprintf(error, size, "out of memory");
 		return NULL;
 	}
-	fault = url_fault(parsed, url);
-	curl_url_cleanup(parsed);
-	if (fault) {
-		snprintf(error, size, "the URL %s", fault);
-		return NULL;
-	}
 	target = mem_new(sizeof(*target));
-	if (!target_set_headers(target, headers, count, error, size)) {
-		free(target);
+	target->parsed = parsed;
+	target->url = mem_copy(bytes_of(url));
+	fault = url_fault(parsed, url);
+	if (fault)
+		snprintf(error, size, "the URL %s", fault);
+	if (fault || !target_set_headers(target, headers, count, error, size)) {
+		http_target_free(target);
 		return NULL;
 	}
-	target->url = mem_copy(bytes_of(url));
 	return target;
 }
 
@@ -215,6 +213,7 @@ http_target_free(struct http_target *target)
 	if (!target)
 		return;
 	header_list_fini(&target->headers);
+	curl_url_cleanup(target->parsed);
 	free(target->url);
 	free(target);
 }
