@@ -44,7 +44,7 @@ struct http_guard {
 	size_t head_bytes;   /* trailers included */
 	size_t token_bytes;  /* length of the method, target start, name or value last read */
 	size_t chunk_digits; /* of the chunk size being read */
-	char token[20];      /* its first bytes, in lower case */
+	char token[20];      /* its first bytes */
 	uint8_t step;
 	uint8_t field;     /* which of the fields that matter is being read */
 	uint8_t method;    /* which of the methods */

@@ -5,6 +5,12 @@
  */
 #include "wire/http_guard.h"
 
+#include <strings.h>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 enum step {
 	STEP_METHOD,
 	STEP_TARGET,
@@ -98,16 +104,27 @@ static void
 token_add(struct http_guard *g, unsigned char c)
 {
 	if (g->token_bytes < sizeof(g->token))
-		g->token[g->token_bytes] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+		g->token[g->token_bytes] = (char)c;
 	g->token_bytes++;
 }
 
-static bool
+static void
+token_add_all(struct http_guard *g, const char *p, size_t n)
+{
+	size_t room = sizeof(g->token) - g->token_bytes;
+
+	if (g->token_bytes < sizeof(g->token))
+		memcpy(g->token + g->token_bytes, p, n < room ? n : room);
+	g->token_bytes += n;
+}
+
+/* Inline, so that each length is known. */
+static inline bool
 token_is(const struct http_guard *g, const char *text)
 {
 	size_t n = strlen(text);
 
-	return g->token_bytes == n && memcmp(g->token, text, n) == 0;
+	return g->token_bytes == n && strncasecmp(g->token, text, n) == 0;
 }
 
 static bool
@@ -115,7 +132,7 @@ token_begins(const struct http_guard *g, const char *text)
 {
 	size_t n = strlen(text);
 
-	return g->token_bytes >= n && memcmp(g->token, text, n) == 0;
+	return g->token_bytes >= n && strncasecmp(g->token, text, n) == 0;
 }
 
 static enum method
@@ -181,7 +198,6 @@ on_target_byte(struct http_guard *g, unsigned char c)
 	}
 }
 
-/* The token keeps the version in lower case, so the case of each letter is checked as it comes. */
 static void
 on_version_byte(struct http_guard *g, unsigned char c)
 {
@@ -390,6 +406,29 @@ on_chunk_size_end(struct http_guard *g, unsigned char c)
 		refuse(g, 413, "The request body is too large.");
 }
 
+/* Between the head and the trailers. */
+static bool
+in_body(const struct http_guard *g)
+{
+	return g->step >= STEP_LENGTH_BODY && g->step <= STEP_CHUNK_DATA_LF;
+}
+
+/* What stands around chunks. */
+static void
+on_framing_byte(struct http_guard *g, unsigned char c)
+{
+	if (g->step == STEP_CHUNK_SIZE)
+		on_chunk_size_byte(g, c);
+	else if (g->step == STEP_CHUNK_SIZE_LF)
+		on_chunk_size_end(g, c);
+	else if (g->step == STEP_CHUNK_DATA_CR && c == '\r')
+		g->step = STEP_CHUNK_DATA_LF;
+	else if (g->step == STEP_CHUNK_DATA_LF && c == '\n')
+		g->step = STEP_CHUNK_SIZE;
+	else
+		refuse(g, 400, "Chunk data must end with CR and LF.");
+}
+
 static void
 on_head_byte(struct http_guard *g, unsigned char c)
 {
@@ -458,62 +497,75 @@ http_guard_skip(struct http_guard *g, uint64_t n)
 		g->step = STEP_CHUNK_DATA_CR;
 }
 
+/* How many bytes from the first on are of a kind. */
+static inline size_t
+run_of(uint8_t kind, const char *p, size_t n)
+{
+	size_t i = 0;
+
+#ifdef __SSE2__
+	/* Up to a control character. One of them may stand in a value, so the table has the last word. */
+	while (kind == BYTE_VALUE && n - i >= 16) {
+		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
+		__m128i control = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1F)), v);
+		__m128i stop = _mm_or_si128(control, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7F)));
+		int mask = _mm_movemask_epi8(stop);
+
+		if (mask) {
+			i += (size_t)__builtin_ctz((unsigned)mask);
+			break;
+		}
+		i += 16;
+	}
+#endif
+	while (i < n && (byte_kinds[(unsigned char)p[i]] & kind))
+		i++;
+	return i;
+}
+
 /* In the middle of a name, a target or a value that does not matter: how many of the next bytes change nothing but
  * what the step is about. Most of a head is such. */
 static size_t
 pass_run(struct http_guard *g, const char *p, size_t n)
 {
 	size_t room = g->max_head_bytes > g->head_bytes ? g->max_head_bytes - g->head_bytes : 0;
-	bool is_value =
-	        g->step == STEP_TRAILER_VALUE || (g->step == STEP_VALUE && g->field == FIELD_OTHER);
-	bool is_name = g->step == STEP_NAME || g->step == STEP_TRAILER_NAME;
-	size_t i = 0;
+	uint8_t kind = 0;
+	size_t run;
 
-	n = n < room ? n : room;
-	if (is_value) {
-		while (i < n && is_value_byte((unsigned char)p[i]))
-			i++;
-	} else if (is_name) {
-		for (; i < n && is_token_byte((unsigned char)p[i]); i++)
-			token_add(g, (unsigned char)p[i]);
-	} else if (g->step == STEP_TARGET) {
-		for (; i < n && (byte_kinds[(unsigned char)p[i]] & BYTE_TARGET); i++)
-			token_add(g, (unsigned char)p[i]);
-	}
-	g->head_bytes += i;
-	return i;
+	if (g->step == STEP_NAME || g->step == STEP_TRAILER_NAME)
+		kind = BYTE_TOKEN;
+	else if (g->step == STEP_TRAILER_VALUE ||
+	         (g->step == STEP_VALUE && g->field == FIELD_OTHER))
+		kind = BYTE_VALUE;
+	else if (g->step == STEP_TARGET)
+		kind = BYTE_TARGET;
+	if (kind == 0)
+		return 0;
+	run = run_of(kind, p, n < room ? n : room);
+	if (kind != BYTE_VALUE)
+		token_add_all(g, p, run);
+	g->head_bytes += run;
+	return run;
 }
 
 enum http_guard_state
 http_guard_feed(struct http_guard *g, struct bytes input)
 {
 	for (size_t i = 0; i < input.n && g->state != HTTP_GUARD_REFUSED;) {
-		uint64_t opaque = http_guard_opaque(g);
-		unsigned char c;
-
-		if (opaque > 0) {
+		if (in_body(g)) {
+			uint64_t opaque = http_guard_opaque(g);
 			size_t n = opaque < input.n - i ? (size_t)opaque : input.n - i;
 
-			http_guard_skip(g, n);
-			i += n;
-			continue;
+			if (opaque > 0)
+				http_guard_skip(g, n);
+			else
+				on_framing_byte(g, (unsigned char)input.p[i]);
+			i += opaque > 0 ? n : 1;
+		} else {
+			i += pass_run(g, input.p + i, input.n - i);
+			if (i < input.n)
+				on_head_byte(g, (unsigned char)input.p[i++]);
 		}
-		i += pass_run(g, input.p + i, input.n - i);
-		if (i == input.n)
-			break;
-		c = (unsigned char)input.p[i++];
-		if (g->step == STEP_CHUNK_SIZE)
-			on_chunk_size_byte(g, c);
-		else if (g->step == STEP_CHUNK_SIZE_LF)
-			on_chunk_size_end(g, c);
-		else if (g->step == STEP_CHUNK_DATA_CR && c == '\r')
-			g->step = STEP_CHUNK_DATA_LF;
-		else if (g->step == STEP_CHUNK_DATA_LF && c == '\n')
-			g->step = STEP_CHUNK_SIZE;
-		else if (g->step == STEP_CHUNK_DATA_CR || g->step == STEP_CHUNK_DATA_LF)
-			refuse(g, 400, "Chunk data must end with CR and LF.");
-		else
-			on_head_byte(g, c);
 	}
 	return g->state;
 }

@@ -230,6 +230,42 @@ START_TEST(test_a_nul_is_refused_everywhere_but_in_a_body)
 }
 END_TEST
 
+/* Each byte value at each place of a part that is read in blocks: the verdict of one feed is that of byte by byte. */
+START_TEST(test_a_byte_is_judged_alike_wherever_it_stands)
+{
+	static const char *const forms[][2] = {
+	        {"GET /", " HTTP/1.1\r\nHost: h\r\n\r\n"},
+	        {"GET / HTTP/1.1\r\nHost: h\r\nX", ": v\r\n\r\n"},
+	        {"GET / HTTP/1.1\r\nHost: h\r\nX: ", "\r\n\r\n"},
+	        {TE "0\r\nX: ", "\r\n\r\n"},
+	};
+	char part[41] = "", text[160];
+
+	for (size_t f = 0; f < sizeof(forms) / sizeof(forms[0]); f++) {
+		for (size_t at = 0; at < sizeof(part) - 1; at++) {
+			for (int byte = 1; byte < 256; byte++) {
+				struct http_guard whole, single;
+				size_t n;
+
+				memset(part, 'a', sizeof(part) - 1);
+				part[at] = (char)byte;
+				n = (size_t)snprintf(text, sizeof(text), "%s%s%s", forms[f][0],
+				                     part, forms[f][1]);
+				http_guard_init(&whole, HEAD_MAX, BODY_MAX);
+				http_guard_feed(&whole, (struct bytes){text, n});
+				http_guard_init(&single, HEAD_MAX, BODY_MAX);
+				for (size_t i = 0; i < n; i++)
+					http_guard_feed(&single, (struct bytes){text + i, 1});
+				ck_assert_msg(whole.state == single.state &&
+				                      whole.status == single.status &&
+				                      whole.requests == single.requests,
+				              "byte %d at %zu of form %zu", byte, at, f);
+			}
+		}
+	}
+}
+END_TEST
+
 START_TEST(test_a_refusal_is_final)
 {
 	struct http_guard g;
@@ -314,6 +350,7 @@ START_TEST(test_it_tells_whether_a_request_is_in_progress)
 END_TEST
 
 UNIT_MAIN("http_guard", test_every_cutting_gives_the_same_verdict,
-          test_bodies_may_be_skipped_unseen, test_a_nul_is_refused_everywhere_but_in_a_body,
-          test_a_refusal_is_final, test_heads_are_let_through_up_to_the_limit,
-          test_trailers_count_as_head, test_it_tells_whether_a_request_is_in_progress)
+          test_a_byte_is_judged_alike_wherever_it_stands, test_bodies_may_be_skipped_unseen,
+          test_a_nul_is_refused_everywhere_but_in_a_body, test_a_refusal_is_final,
+          test_heads_are_let_through_up_to_the_limit, test_trailers_count_as_head,
+          test_it_tells_whether_a_request_is_in_progress)
