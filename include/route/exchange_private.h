@@ -93,7 +93,7 @@ struct exchange {
 	bool cost_unknown;              /* a model that was asked has no price */
 	char cost_text[PRICE_TEXT_MAX]; /* in USD, once it is over and if it is known */
 	int64_t leg_us[CASCADE_LEGS];   /* -1: never ended */
-	char detail[256];               /* last upstream failure, for the log */
+	char *detail; /* owned: the last upstream failure, for the log; NULL: none */
 	uint64_t idle_since_us, own_us;
 };
 

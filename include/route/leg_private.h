@@ -49,10 +49,10 @@ struct leg {
 	uint64_t output_frames;
 	struct chat_usage usage;
 
-	bool ended;                /* told to the exchange, or cancelled */
-	bool released;             /* the exchange has let go */
-	LIST_ENTRY(leg) lingerers; /* in service->lingering while the linger timer is there */
-	struct leg_failure failure;
+	bool ended;                  /* told to the exchange, or cancelled */
+	bool released;               /* the exchange has let go */
+	LIST_ENTRY(leg) lingerers;   /* in service->lingering while the linger timer is there */
+	struct leg_failure *failure; /* owned; NULL: nothing is known of one yet */
 	uint64_t started_us, ended_us;
 	bool begun; /* a byte of its answer came */
 };
@@ -60,6 +60,9 @@ struct leg {
 /* The two ends that a response can come to are this and leg_fail. Both call the exchange, which may let the
  * leg go. */
 void leg_done(struct leg *leg);
+
+/* Where it is noted how the leg fails, or would. */
+struct leg_failure *leg_failing(struct leg *leg);
 
 /* What the transfer says; the leg is the argument. */
 extern const struct http_fetch_events leg_fetch_events;

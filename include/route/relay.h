@@ -13,8 +13,7 @@ struct relay {
 	const struct chat_request *request; /* borrowed: what the client asked for */
 	struct buf waiting;                 /* owned: events that were not sent yet */
 	bool said;                          /* a frame had output, or a finish_reason */
-	bool joined;                        /* there is a seam */
-	struct seam seam;
+	struct seam *seam;                  /* owned; NULL: it was not joined to a draft */
 	size_t asked_bytes; /* of the draft's text, which upstream was asked to continue */
 };
 

@@ -46,6 +46,7 @@ exchange_destroy(void *p)
 	timer_free(x->retry);
 	timer_free(x->deadline);
 	buf_fini(&x->client.held);
+	free(x->detail);
 	blob_unref(x->client.body);
 	plan_unref(x->plan);
 	x->magic = 0;

@@ -429,7 +429,7 @@ exchange_fail_heavy(struct exchange *x)
 		failure_refused(x->refusal, heavy_due_ms(x), &error);
 	} else {
 		api_error_set(&error, 500, NULL, NULL, "The request could not be carried out: %s.",
-		              x->detail[0] ? x->detail : "out of memory");
+		              x->detail ? x->detail : "out of memory");
 	}
 	error.no_retry |= x->attempts[CASCADE_HEAVY].made + x->head_start_failed > 1;
 	fail_with(x, &error, buf_bytes(&body));
@@ -440,7 +440,7 @@ void
 exchange_truncate(struct exchange *x, enum cascade_leg role)
 {
 	struct leg *leg = x->legs[role];
-	const char *why = leg ? leg_failure(leg)->detail : x->detail;
+	const char *why = leg ? leg_failure(leg)->detail : x->detail ? x->detail : "";
 	struct api_error error;
 	struct buf document;
 

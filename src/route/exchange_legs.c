@@ -1,7 +1,8 @@
 /* The legs of an exchange: which model is asked when, and what comes of what it says. */
 #include <math.h>
-#include <stdio.h>
+#include <stdlib.h>
 
+#include "base/mem.h"
 #include "base/random.h"
 #include "route/exchange_private.h"
 
@@ -135,6 +136,16 @@ on_retry_timer(void *arg)
 		exchange_step(x, event);
 }
 
+static void
+note_refusal(struct exchange *x, enum cascade_leg role, enum health_answer refusal)
+{
+	free(x->detail);
+	x->detail =
+	        mem_format("no %s was asked: %s", role == CASCADE_DRAFT ? "drafter" : "heavyweight",
+	                   refusal == HEALTH_BUSY ? "the provider is at max_concurrent"
+	                                          : "the breaker is open");
+}
+
 bool
 exchange_start_leg(struct exchange *x, enum cascade_leg role, struct cascade_event *event)
 {
@@ -155,12 +166,7 @@ exchange_start_leg(struct exchange *x, enum cascade_leg role, struct cascade_eve
 		if (role == CASCADE_HEAVY)
 			x->expired = x->client.deadline_ms && now_ms(x) >= x->client.deadline_ms;
 		if (attempt.refusal != HEALTH_ADMITTED)
-			snprintf(x->detail, sizeof(x->detail), "%s: %s",
-			         role == CASCADE_DRAFT ? "no drafter was asked"
-			                               : "no heavyweight was asked",
-			         attempt.refusal == HEALTH_BUSY
-			                 ? "the provider is at max_concurrent"
-			                 : "the breaker is open");
+			note_refusal(x, role, attempt.refusal);
 		return true;
 	case ATTEMPT_START: break;
 	}
@@ -353,7 +359,8 @@ on_leg_failed(void *arg, struct leg *leg)
 	enum cascade_leg role = leg_role(leg);
 	struct cascade_event event = {.kind = CASCADE_EVENT_LEG_FAILED, .leg = role};
 
-	snprintf(x->detail, sizeof(x->detail), "%s", failure->detail);
+	free(x->detail);
+	x->detail = mem_copy(bytes_of(failure->detail));
 	note_ended(x, leg);
 	event.refused = failure->kind == LEG_STATUS && retry == ATTEMPT_RETRY_NEVER;
 	/* What one drafter refuses, another may take. */

@@ -150,7 +150,7 @@ exchange_log(const struct exchange *x, const char *end, int status, const char *
 	        .cache_guard = facts.cache_guard,
 	        .end = end,
 	        .error = error,
-	        .detail = x->detail[0] ? x->detail : NULL,
+	        .detail = x->detail,
 	        .cost_usd = x->cost_text[0] ? x->cost_text : NULL,
 	        .project_id = x->client.project_id[0] ? x->client.project_id : NULL,
 	        .reasoning_effort = facts.reasoning_effort,

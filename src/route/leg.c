@@ -28,6 +28,7 @@ leg_destroy(void *p)
 		chat_answer_free(leg->answer);
 	buf_fini(&leg->reply);
 	passed_fini(&leg->passed);
+	free(leg->failure);
 	rope_fini(&leg->body);
 	blob_unref(leg->blob);
 	plan_unref(leg->plan);
@@ -50,8 +51,9 @@ leg_bury(struct leg *leg)
 static void
 leg_return_permit(struct leg *leg, enum health_result result)
 {
-	struct verdict verdict = {result, leg_failure_name(leg->failure.kind), leg->status,
-	                          leg->failure.detail};
+	const struct leg_failure *failure = leg_failure(leg);
+	struct verdict verdict = {result, leg_failure_name(failure->kind), leg->status,
+	                          failure->detail};
 
 	verdict_give(leg->service, leg->model, &leg->permit, &verdict);
 }
@@ -72,11 +74,19 @@ leg_end(struct leg *leg, const char *result, enum health_result health)
 	leg_return_permit(leg, health);
 }
 
+struct leg_failure *
+leg_failing(struct leg *leg)
+{
+	if (!leg->failure)
+		leg->failure = mem_new(sizeof(*leg->failure));
+	return leg->failure;
+}
+
 void
 leg_fail(struct leg *leg, enum leg_failure_kind kind, const char *detail)
 {
 	struct http_fetch *fetch = leg->fetch;
-	struct leg_failure *failure = &leg->failure;
+	struct leg_failure *failure = leg_failing(leg);
 
 	failure->kind = kind;
 	failure->status = leg->status;
@@ -209,7 +219,9 @@ leg_model(const struct leg *leg)
 const struct leg_failure *
 leg_failure(const struct leg *leg)
 {
-	return &leg->failure;
+	static const struct leg_failure none = {.kind = LEG_FAILURE_NONE};
+
+	return leg->failure ? leg->failure : &none;
 }
 
 const char *

@@ -70,7 +70,7 @@ leg_fail_with_error(struct leg *leg, struct json_value error)
 		buf_add_text(&text, ": ");
 		json_string_decode(message, &text);
 	}
-	failure_redact(buf_bytes(&text), leg->model->provider, sizeof(leg->failure.detail) - 1,
+	failure_redact(buf_bytes(&text), leg->model->provider, sizeof(leg->failure->detail) - 1,
 	               &shown);
 	buf_add(&shown, "", 1);
 	leg_fail(leg, LEG_ERROR, shown.failed ? "upstream sent an error in its answer" : shown.p);
@@ -275,6 +275,21 @@ type_is(const char *value, const char *type)
 	return value && strncasecmp(value, type, n) == 0 && strchr("; \t", value[n]);
 }
 
+/* When to try again and whether, should the leg fail. */
+static void
+leg_note_advice(struct leg *leg, struct http_fetch *fetch)
+{
+	enum leg_advice advice = failure_advice(http_fetch_header(fetch, "x-should-retry"));
+	uint64_t after_ms =
+	        failure_retry_after_ms(http_fetch_header(fetch, "retry-after-ms"),
+	                               http_fetch_header(fetch, "retry-after"), clock_wall_ms());
+
+	if (advice == LEG_ADVICE_NONE && after_ms == 0)
+		return;
+	leg_failing(leg)->advice = advice;
+	leg_failing(leg)->retry_after_ms = after_ms;
+}
+
 static void
 on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 {
@@ -283,10 +298,7 @@ on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 
 	leg->status = status;
 	leg_note_head(leg, fetch);
-	leg->failure.advice = failure_advice(http_fetch_header(fetch, "x-should-retry"));
-	leg->failure.retry_after_ms =
-	        failure_retry_after_ms(http_fetch_header(fetch, "retry-after-ms"),
-	                               http_fetch_header(fetch, "retry-after"), clock_wall_ms());
+	leg_note_advice(leg, fetch);
 	if (leg->direct)
 		passed_take(&leg->passed, fetch);
 	if (!leg_is_answered(leg)) {
@@ -360,11 +372,11 @@ on_fetch_data(void *arg, struct http_fetch *fetch, struct bytes piece)
 static void
 leg_fail_transfer(struct leg *leg, enum http_fetch_result result, const char *detail)
 {
-	char text[sizeof(leg->failure.detail)];
+	struct leg_failure failure = {.kind = LEG_FAILURE_NONE};
 
-	failure_of_fetch(&leg->failure, result, detail);
-	snprintf(text, sizeof(text), "%s", leg->failure.detail);
-	leg_fail(leg, leg->failure.kind, text);
+	failure_of_fetch(&failure, result, detail);
+	leg_failing(leg)->timer = failure.timer;
+	leg_fail(leg, failure.kind, failure.detail);
 }
 
 /* The whole body was received. */

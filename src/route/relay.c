@@ -1,5 +1,8 @@
 #include "route/relay.h"
 
+#include <stdlib.h>
+
+#include "base/mem.h"
 #include "wire/chat_event.h"
 #include "wire/sse_reader.h"
 #include "wire/sse_write.h"
@@ -16,9 +19,10 @@ relay_init(struct relay *relay, const struct chat_request *request)
 static void
 relay_part(struct relay *relay)
 {
-	if (relay->joined)
-		seam_fini(&relay->seam);
-	relay->joined = false;
+	if (relay->seam)
+		seam_fini(relay->seam);
+	free(relay->seam);
+	relay->seam = NULL;
 }
 
 void
@@ -66,8 +70,8 @@ relay_write(struct relay *relay, const struct chat_frame *frame)
 {
 	struct chat_frame_view view = chat_event_view(relay->request);
 
-	if (relay->joined)
-		seam_frame(&relay->seam, frame, &view, &relay->waiting);
+	if (relay->seam)
+		seam_frame(relay->seam, frame, &view, &relay->waiting);
 	else if (has_unasked(frame, &view))
 		chat_event_write(frame, &view, &relay->waiting);
 	else
@@ -124,20 +128,23 @@ relay_join(struct relay *relay, enum chat_prefill prefill, const struct draft *d
 	relay_part(relay);
 	if (delivered.n == 0)
 		return true;
-	relay->joined = seam_init(&relay->seam, prefill, asked, delivered,
-	                          value_of(&draft->id, JSON_KIND_STRING),
-	                          value_of(&draft->created, JSON_KIND_NUMBER));
-	if (!relay->joined)
+	relay->seam = mem_new(sizeof(*relay->seam));
+	if (!seam_init(relay->seam, prefill, asked, delivered,
+	               value_of(&draft->id, JSON_KIND_STRING),
+	               value_of(&draft->created, JSON_KIND_NUMBER))) {
+		free(relay->seam);
+		relay->seam = NULL;
 		return false;
+	}
 	relay_rewrite(relay);
-	return !relay->waiting.failed && seam_fits(&relay->seam);
+	return !relay->waiting.failed && seam_fits(relay->seam);
 }
 
 void
 relay_end(struct relay *relay)
 {
-	if (relay->joined)
-		seam_end(&relay->seam, &relay->waiting);
+	if (relay->seam)
+		seam_end(relay->seam, &relay->waiting);
 }
 
 struct bytes
