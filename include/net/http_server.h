@@ -107,6 +107,8 @@ struct bytes http_call_body(struct http_call *call);
  * more. */
 void http_call_drop_head(struct http_call *call);
 size_t http_call_body_size(const struct http_call *call);
+/* Nor need a body be kept once it was made use of; http_call_body is empty from then on. */
+void http_call_drop_body(struct http_call *call);
 
 /*
  * The body as it arrived, in many pieces: to put a large one into one piece takes its time. http_call_take_body gives it to

@@ -19,9 +19,9 @@ struct draft_frame {
 };
 
 struct draft {
-	const struct chat_request *request; /* borrowed: what the client asked for */
-	struct chat_answer *answer;         /* owned; for a client that did not ask for a stream */
-	bool live;                          /* it may be seen before it is complete */
+	struct chat_frame_view view; /* what the client asked for */
+	struct chat_answer *answer;  /* owned; for a client that did not ask for a stream */
+	bool live;                   /* it may be seen before it is complete */
 	struct buf stream;  /* owned; the events, but for those at the beginning that are gone */
 	size_t stream_gone; /* bytes of these */
 	size_t stream_released; /* of all bytes, so many were released */
@@ -37,7 +37,7 @@ struct draft {
 	struct buf id, created; /* owned; as the first frame spells them; empty: it does not */
 };
 
-/* `live`: parts may be released before it is complete; for a client that asked for a stream only.
+/* For what the request asks for; it is not kept. `live`: parts may be released before it is complete; for a client that asked for a stream only.
  * False when there is no memory. */
 bool draft_init(struct draft *draft, const struct chat_request *request, bool live);
 void draft_fini(struct draft *draft);

@@ -30,11 +30,17 @@ struct exchange_client {
 	char id[REQUEST_ID_MAX + 1];
 	char peer[64],
 	        path[64]; /* for the log: the call is gone before the client's absence is told */
-	struct chat_request request; /* borrows `body`, or else the call's */
-	struct blob *body;           /* owned: one share; a large one; NULL: none */
-	uint64_t deadline_ms;        /* an answer is to have begun by then; 0: none, or it has */
-	bool streaming;              /* the reply's head is out */
-	uint64_t sent_us;            /* when something was last sent on that */
+	struct chat_request *
+	        request; /* owned; borrows `body`, or else the call's; NULL once nobody else will be asked */
+	struct blob *body; /* owned: one share; a large one; NULL: none */
+	uint64_t body_bytes;
+	bool wants_stream;
+	struct chat_frame_view view; /* what it wants to see of a frame */
+	const char *effort;          /* static: reasoning_effort, as it was or became; NULL: none */
+	char *model; /* owned: as it was asked for, where the dialect tells it; else NULL */
+	uint64_t deadline_ms; /* an answer is to have begun by then; 0: none, or it has */
+	bool streaming;       /* the reply's head is out */
+	uint64_t sent_us;     /* when something was last sent on that */
 	uint64_t started_us, first_byte_us, sent_bytes;
 	char project_id[65]; /* the body's, or else the header's; empty: none */
 
@@ -114,6 +120,9 @@ void exchange_drop_leg(struct exchange *x, enum cascade_leg role, const char *re
 struct http_call *exchange_finish(struct exchange *x, const char *end, int status,
                                   const char *error);
 
+/* Nobody else will be asked: the answer of the last one has begun to be delivered. A long stream need not keep a long
+ * prompt. */
+void exchange_forget_request(struct exchange *x);
 /* Gets the request's models asked, unless the cache knows better. */
 void exchange_ask(struct exchange *x);
 /* Has it the lead of a flight? */
@@ -121,6 +130,13 @@ static inline bool
 exchange_leads(const struct exchange *x)
 {
 	return x->recall.flight && x->recall.flight->leader == x;
+}
+
+/* In what form its answer is wanted. */
+static inline enum flight_form
+exchange_form(const struct exchange *x)
+{
+	return recall_form(x->client.wants_stream, x->client.view.usage);
 }
 
 /* exchange_recall.c */

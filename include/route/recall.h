@@ -67,8 +67,8 @@ void recall_set_hit(struct recall *recall, struct cache_entry *entry, double sim
 /* Who asks, by the header Authorization (NULL: nobody in particular). */
 struct sha256 recall_caller(const char *authorization);
 
-/* In what form the request wants its answer. */
-enum flight_form recall_form(const struct chat_request *request);
+/* In what form an answer is wanted; usage: a stream's, too. */
+enum flight_form recall_form(bool stream, bool usage);
 
 /* Is the question one that others may be compared with? */
 bool recall_compares(const struct recall *recall);

@@ -10,13 +10,14 @@
 #include "route/seam.h"
 
 struct relay {
-	const struct chat_request *request; /* borrowed: what the client asked for */
-	struct buf waiting;                 /* owned: events that were not sent yet */
-	bool said;                          /* a frame had output, or a finish_reason */
-	struct seam *seam;                  /* owned; NULL: it was not joined to a draft */
-	size_t asked_bytes; /* of the draft's text, which upstream was asked to continue */
+	struct chat_frame_view view; /* what the client asked for */
+	struct buf waiting;          /* owned: events that were not sent yet */
+	bool said;                   /* a frame had output, or a finish_reason */
+	struct seam *seam;           /* owned; NULL: it was not joined to a draft */
+	size_t asked_bytes;          /* of the draft's text, which upstream was asked to continue */
 };
 
+/* For what the request asks for; it is not kept. */
 void relay_init(struct relay *relay, const struct chat_request *request);
 void relay_fini(struct relay *relay);
 

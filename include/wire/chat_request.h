@@ -42,9 +42,9 @@ struct chat_request {
 	char model[256];                        /* decoded; empty when absent or null */
 	char request_id[129];                   /* decoded; empty when absent */
 	char project_id[65];
-	char reasoning_effort[32];
-	unsigned n;            /* 1 when absent */
-	unsigned top_logprobs; /* what the client asked for; 0 when absent */
+	const char *reasoning_effort; /* one of those there are, static; NULL when absent */
+	unsigned n;                   /* 1 when absent */
+	unsigned top_logprobs;        /* what the client asked for; 0 when absent */
 	bool stream;
 	bool include_usage; /* stream_options.include_usage */
 	bool logprobs;      /* the client asked for them */

@@ -231,6 +231,15 @@ http_call_body_size(const struct http_call *call)
 	return evbuffer_get_length(evhttp_request_get_input_buffer(http_call_check(call)->request));
 }
 
+void
+http_call_drop_body(struct http_call *call)
+{
+	struct evbuffer *body = evhttp_request_get_input_buffer(http_call_check(call)->request);
+
+	evbuffer_drain(body, evbuffer_get_length(body));
+	call->body = (struct bytes){"", 0};
+}
+
 struct http_body {
 	struct evbuffer *buffer; /* owned; no lock, no callbacks */
 };

@@ -9,7 +9,7 @@ enum { DRAFT_MAX_BYTES = 64 * 1024 * 1024, DRAFT_FORGET_BYTES = 16 * 1024 };
 bool
 draft_init(struct draft *draft, const struct chat_request *request, bool live)
 {
-	*draft = (struct draft){.request = request, .live = live};
+	*draft = (struct draft){.view = chat_event_view(request), .live = live};
 	buf_init(&draft->stream, DRAFT_MAX_BYTES);
 	buf_init(&draft->text, DRAFT_MAX_BYTES);
 	buf_init(&draft->frames, DRAFT_MAX_BYTES);
@@ -37,11 +37,8 @@ draft_fini(struct draft *draft)
 static void
 draft_add_event(struct draft *draft, const struct chat_frame *frame)
 {
-	const struct chat_request *request = draft->request;
-	struct chat_frame_view view = chat_event_view(request);
-
-	if (!chat_frame_is_usage(frame) || request->include_usage)
-		chat_event_write(frame, &view, &draft->stream);
+	if (!chat_frame_is_usage(frame) || draft->view.usage)
+		chat_event_write(frame, &draft->view, &draft->stream);
 }
 
 static bool

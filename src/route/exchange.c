@@ -8,6 +8,7 @@
 #include "route/exchange_private.h"
 #include "route/intake.h"
 #include "route/resolve.h"
+#include "wire/chat_event.h"
 
 enum { EXCHANGE_MAGIC = 0x45584348, EXCHANGE_SPECULATION_BURST = 10 };
 
@@ -46,6 +47,8 @@ exchange_destroy(void *p)
 	timer_free(x->retry);
 	timer_free(x->deadline);
 	buf_fini(&x->client.held);
+	free(x->client.request);
+	free(x->client.model);
 	free(x->detail);
 	blob_unref(x->client.body);
 	plan_unref(x->plan);
@@ -201,13 +204,13 @@ exchange_resolve(struct exchange *x, struct api_error *error)
 
 	if (forced && *forced)
 		return resolve_forced(x->plan->config, forced, &x->pinned, error);
-	return resolve_model(x->plan->config, &x->client.request, &x->route, &x->pinned, error);
+	return resolve_model(x->plan->config, x->client.request, &x->route, &x->pinned, error);
 }
 
 static bool
 exchange_choose(struct exchange *x, struct api_error *error)
 {
-	struct chat_request *request = &x->client.request;
+	const struct chat_request *request = x->client.request;
 	struct choose_spec spec = {
 	        .plan = x->plan,
 	        .route = x->route,
@@ -216,12 +219,10 @@ exchange_choose(struct exchange *x, struct api_error *error)
 	        .now_ms = exchange_now_us(x) / 1000,
 	};
 
-	if (strcmp(request->reasoning_effort, "auto") == 0) {
-		x->effort =
+	x->client.effort = request->reasoning_effort;
+	if (request->reasoning_effort && strcmp(request->reasoning_effort, "auto") == 0)
+		x->client.effort = x->effort =
 		        config_effort_name(x->route ? x->route->reasoning_effort : EFFORT_MEDIUM);
-		snprintf(request->reasoning_effort, sizeof(request->reasoning_effort), "%s",
-		         x->effort);
-	}
 	return choose_models(&spec, &x->choices[CASCADE_DRAFT], &x->choices[CASCADE_HEAVY], error);
 }
 
@@ -230,8 +231,14 @@ exchange_read(struct exchange *x, struct reading *reading, struct api_error *err
 {
 	struct exchange_client *client = &x->client;
 
-	return reading_take_chat(reading, client->call, &client->request, &client->body, error) &&
-	       exchange_check_project(x, error) && exchange_resolve(x, error) &&
+	bool good = reading_take_chat(reading, client->call, client->request, &client->body, error);
+
+	client->body_bytes = client->request->body.n;
+	client->wants_stream = client->request->stream;
+	client->view = chat_event_view(client->request);
+	if (client->dialect == DIALECT_EXTRA_FIELDS)
+		client->model = mem_copy(bytes_of(client->request->model));
+	return good && exchange_check_project(x, error) && exchange_resolve(x, error) &&
 	       exchange_choose(x, error) && exchange_recall_init(x, error);
 }
 
@@ -265,13 +272,13 @@ exchange_options(struct exchange *x)
 		                                .rule_options = {0, 1, 0}};
 	entropy = &route->entropy;
 	return (struct cascade_options){
-	        .begin = !undraftable && draft_request_scorable(&x->client.request)
+	        .begin = !undraftable && draft_request_scorable(x->client.request)
 	                         ? CASCADE_BEGIN_CASCADE
 	                         : CASCADE_BEGIN_UNSCORABLE,
 	        .rule = entropy->rule,
 	        .rule_options = entropy->options,
 	        .accept_unscorable = !undraftable && entropy->on_unscorable == ON_UNSCORABLE_ACCEPT,
-	        .live = x->client.request.stream && route->stream.mode == STREAM_LIVE,
+	        .live = x->client.wants_stream && route->stream.mode == STREAM_LIVE,
 	        .finish_late = route->stream.late == STREAM_LATE_FINISH,
 	        .speculate = exchange_may_speculate(x),
 	        .soft_bits = entropy->options.threshold * route->speculative.soft_threshold_mult,
@@ -285,9 +292,9 @@ exchange_prepare(struct exchange *x, struct api_error *error)
 {
 	uint32_t timeout_ms = x->plan->config->server.request_timeout_ms;
 
-	relay_init(&x->relay, &x->client.request);
+	relay_init(&x->relay, x->client.request);
 	if (x->route && !x->route->is_pool &&
-	    !draft_init(&x->draft, &x->client.request, x->cascade.options.live)) {
+	    !draft_init(&x->draft, x->client.request, x->cascade.options.live)) {
 		api_error_set(error, 500, NULL, NULL, "Out of memory.");
 		return false;
 	}
@@ -305,6 +312,17 @@ exchange_ask(struct exchange *x)
 	exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_BEGIN});
 	if (!cascade_is_final(&x->cascade))
 		exchange_recall_meaning(x);
+}
+
+void
+exchange_forget_request(struct exchange *x)
+{
+	free(x->client.request);
+	x->client.request = NULL;
+	blob_unref(x->client.body);
+	x->client.body = NULL;
+	if (x->client.call)
+		http_call_drop_body(x->client.call);
 }
 
 /* From the cache, with an identical request under way, or by asking. */
@@ -340,6 +358,7 @@ exchange_begin(struct service *service, struct http_call *call, enum dialect dia
 	x->plan = plan_ref(service->plan);
 	x->client.call = call;
 	x->client.dialect = dialect;
+	x->client.request = mem_new(sizeof(*x->client.request));
 	buf_init(&x->client.held, 0);
 	snprintf(x->client.peer, sizeof(x->client.peer), "%s", http_call_peer(call));
 	snprintf(x->client.path, sizeof(x->client.path), "%s", http_call_path(call));

@@ -225,7 +225,7 @@ exchange_answer_draft(struct exchange *x)
 
 	x->used[CASCADE_DRAFT] = true;
 	x->answered = leg_model(leg);
-	if (x->client.request.stream) {
+	if (x->client.wants_stream) {
 		answer_draft_stream(x);
 		return;
 	}
@@ -249,6 +249,8 @@ exchange_relay(struct exchange *x)
 {
 	x->used[CASCADE_HEAVY] = true;
 	x->answered = leg_model(x->legs[CASCADE_HEAVY]);
+	if (x->client.request)
+		exchange_forget_request(x);
 	exchange_open_stream(x);
 	exchange_send(x, relay_waiting(&x->relay));
 	relay_sent(&x->relay);
@@ -259,7 +261,7 @@ exchange_answer_heavy(struct exchange *x)
 {
 	struct leg *leg = x->legs[CASCADE_HEAVY];
 
-	if (x->client.request.stream) {
+	if (x->client.wants_stream) {
 		relay_end(&x->relay);
 		exchange_relay(x);
 		end_stream(x);
@@ -320,11 +322,10 @@ write_cached(const struct exchange *x, struct buf *out)
 	char id[ANSWER_ID_SIZE] = ANSWER_ID_PREFIX;
 
 	/* In one allocation, as a rule: its head, or two frames' heads. */
-	buf_reserve(out, record.n + (x->client.request.stream ? 1024 : 128));
+	buf_reserve(out, record.n + (x->client.wants_stream ? 1024 : 128));
 	random_pool_hex(&x->service->random, id + strlen(ANSWER_ID_PREFIX), ANSWER_ID_DIGITS);
-	if (x->client.request.stream)
-		return chat_record_write_events(record, id, created_s,
-		                                x->client.request.include_usage, out);
+	if (x->client.wants_stream)
+		return chat_record_write_events(record, id, created_s, x->client.view.usage, out);
 	chat_record_write(record, id, created_s, out);
 	return !out->failed;
 }
@@ -345,7 +346,7 @@ exchange_answer_cached(struct exchange *x)
 	if (!write_cached(x, &out)) {
 		api_error_set(&error, 500, NULL, NULL, "Out of memory.");
 		exchange_fail(x, &error);
-	} else if (x->client.request.stream) {
+	} else if (x->client.wants_stream) {
 		begin_stream(x);
 		exchange_write(x, buf_bytes(&out));
 		end_stream(x);

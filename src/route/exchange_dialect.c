@@ -22,7 +22,7 @@ choose_id(struct exchange *x, bool good)
 {
 	struct exchange_client *client = &x->client;
 	const char *header = http_call_header(client->call, "X-Request-ID");
-	char *asked = client->request.request_id;
+	char *asked = client->request->request_id;
 
 	if (client->dialect != DIALECT_REQUEST_ID) {
 		request_id_choose(header, &x->service->random, client->id);
@@ -31,7 +31,7 @@ choose_id(struct exchange *x, bool good)
 	/* A body that was refused may not have been read that far. */
 	if (!good && !asked[0] && !client->body)
 		dialect_find_request_id(http_call_body(client->call), asked,
-		                        sizeof(client->request.request_id));
+		                        sizeof(client->request->request_id));
 	if (asked[0])
 		header = asked;
 	request_id_choose_long(header, &x->service->random, client->id);
@@ -61,7 +61,7 @@ void
 exchange_choose_names(struct exchange *x, bool good)
 {
 	const char *header = http_call_header(x->client.call, PROJECT_HEADER);
-	const char *project_id = x->client.request.project_id;
+	const char *project_id = x->client.request->project_id;
 
 	choose_id(x, good);
 	if (!project_id[0] && header && is_project_id(x, header))
@@ -103,9 +103,9 @@ tell(struct telling *telling, const struct exchange *x)
 	telling->facts = (struct dialect_facts){
 	        .dialect = x->client.dialect,
 	        .request_id = x->client.id,
-	        .stream = x->client.request.stream,
+	        .stream = x->client.wants_stream,
 	        .provider = known.provider,
-	        .model_requested = x->client.request.model,
+	        .model_requested = x->client.model,
 	        .latency_ms = -1,
 	        .chunk_index = -1,
 	};

@@ -89,7 +89,7 @@ write_body(struct exchange *x, enum cascade_leg role, const struct config_model 
 			return false;
 	}
 	rope_init(body, x->client.body ? ROPE_BORROW_BYTES : 0);
-	chat_request_write(&x->client.request, &rewrite, body);
+	chat_request_write(x->client.request, &rewrite, body);
 	if (body->own.failed)
 		rope_fini(body);
 	return !body->own.failed;
@@ -103,7 +103,7 @@ start_attempt(struct exchange *x, enum cascade_leg role, struct attempt *attempt
 	        .role = role,
 	        .model = model,
 	        .plan = x->plan,
-	        .stream = role == CASCADE_DRAFT || x->client.request.stream,
+	        .stream = role == CASCADE_DRAFT || x->client.wants_stream,
 	        .direct = x->pinned != NULL,
 	        .blob = x->client.body,
 	        .permit = attempt->permit,
@@ -174,7 +174,7 @@ exchange_start_leg(struct exchange *x, enum cascade_leg role, struct cascade_eve
 	/* A further drafter begins with an empty sheet. */
 	if (role == CASCADE_DRAFT && x->asked[CASCADE_DRAFT]) {
 		draft_fini(&x->draft);
-		if (!draft_init(&x->draft, &x->client.request, x->cascade.options.live))
+		if (!draft_init(&x->draft, x->client.request, x->cascade.options.live))
 			x->draft.stream.failed = true;
 	}
 	return !start_attempt(x, role, &attempt);

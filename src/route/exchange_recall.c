@@ -38,7 +38,7 @@ observe_lookup(const struct exchange *x, uint64_t started_us)
 static bool
 needs_usage(const struct exchange *x)
 {
-	return !x->client.request.stream || x->client.request.include_usage;
+	return !x->client.wants_stream || x->client.view.usage;
 }
 
 bool
@@ -54,7 +54,7 @@ exchange_recall_init(struct exchange *x, struct api_error *error)
 
 	if (x->route)
 		identity = buf_bytes(&plan_route(x->plan, x->route)->identity);
-	return recall_init(&x->recall, x->route, &x->client.request, identity, &headers, error);
+	return recall_init(&x->recall, x->route, x->client.request, identity, &headers, error);
 }
 
 /* ---------------------------------------------------------------- looking up */
@@ -375,9 +375,9 @@ wait_for_vector(struct exchange *x, struct cache_entry *entry)
 static bool
 assemble(const struct exchange *x, struct buf *out)
 {
-	const struct chat_request *request = &x->client.request;
+	const struct chat_frame_view *view = &x->client.view;
 	struct chat_answer *answer =
-	        chat_answer_new(x->recall.said.limit * 2, request->logprobs, request->top_logprobs);
+	        chat_answer_new(x->recall.said.limit * 2, view->logprobs, view->top_logprobs);
 	struct sse_reader reader;
 	struct sse_event event;
 	struct chat_frame frame;

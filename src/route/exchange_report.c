@@ -56,9 +56,7 @@ exchange_facts(const struct exchange *x)
 	        .reason = judged ? exchange_reason(x) : NULL,
 	        .score = judged ? cascade_score(&x->cascade) : (double)NAN,
 	        .attempts = x->attempts_made,
-	        .reasoning_effort = x->client.request.reasoning_effort[0]
-	                                    ? x->client.request.reasoning_effort
-	                                    : NULL,
+	        .reasoning_effort = x->client.effort,
 	        .duration_us = worker_now_us(x->service->worker) - x->client.started_us,
 	        .cache_guard = guard_of(x),
 	        .cache_similarity = (double)NAN,
@@ -87,7 +85,7 @@ estimate_usage(const struct exchange *x, enum cascade_leg role, struct chat_usag
 
 	if (!prompt_tokens && other && leg_usage(other).known)
 		prompt_tokens = leg_usage(other).prompt_tokens;
-	usage->prompt_tokens = prompt_tokens ? prompt_tokens : x->client.request.body.n / 4;
+	usage->prompt_tokens = prompt_tokens ? prompt_tokens : x->client.body_bytes / 4;
 	usage->known = true;
 }
 
@@ -154,7 +152,7 @@ exchange_log(const struct exchange *x, const char *end, int status, const char *
 	        .cost_usd = x->cost_text[0] ? x->cost_text : NULL,
 	        .project_id = x->client.project_id[0] ? x->client.project_id : NULL,
 	        .reasoning_effort = facts.reasoning_effort,
-	        .stream = x->client.request.stream,
+	        .stream = x->client.wants_stream,
 	        .attempts = x->attempts_made,
 	        .speculated = x->cascade.speculated,
 	        .handed_off = x->used[CASCADE_DRAFT] && x->used[CASCADE_HEAVY],

@@ -10,8 +10,8 @@
 void
 exchange_lead(struct exchange *x)
 {
-	x->recall.flight = flight_new(&x->service->flights, &x->recall.key.exact,
-	                              recall_form(&x->client.request), x);
+	x->recall.flight =
+	        flight_new(&x->service->flights, &x->recall.key.exact, exchange_form(x), x);
 }
 
 static void
@@ -34,7 +34,6 @@ leave(struct exchange *x)
 static void
 write_without_usage(struct exchange *x, struct bytes piece)
 {
-	struct chat_frame_view view = chat_event_view(&x->client.request);
 	struct sse_reader reader;
 	struct sse_event event;
 	struct chat_frame frame;
@@ -46,7 +45,7 @@ write_without_usage(struct exchange *x, struct bytes piece)
 	sse_reader_feed(&reader, piece);
 	while (sse_reader_next(&reader, &event)) {
 		if (chat_frame_read(&frame, event.data) && !chat_frame_is_usage(&frame))
-			chat_event_write(&frame, &view, &out);
+			chat_event_write(&frame, &x->client.view, &out);
 	}
 	if (out.n > 0)
 		exchange_write(x, buf_bytes(&out));
@@ -59,7 +58,7 @@ write_without_usage(struct exchange *x, struct bytes piece)
 static void
 write_asked(struct exchange *x, struct bytes piece)
 {
-	if (x->recall.flight->tells_usage && !x->client.request.include_usage)
+	if (x->recall.flight->tells_usage && !x->client.view.usage)
 		write_without_usage(x, piece);
 	else
 		exchange_write(x, piece);
@@ -83,13 +82,12 @@ exchange_follow(struct exchange *x)
 	struct flight *flight = NULL;
 
 	if (x->recall.keeps && x->recall.looks_up)
-		flight = flight_find(&x->service->flights, &x->recall.key.exact,
-		                     recall_form(&x->client.request));
+		flight = flight_find(&x->service->flights, &x->recall.key.exact, exchange_form(x));
 	if (!flight)
 		return false;
 	join(x, flight);
 	exchange_step(x, (struct cascade_event){.kind = CASCADE_EVENT_FOLLOW});
-	if (x->client.request.stream && flight->leader->recall.said.n > 0)
+	if (x->client.wants_stream && flight->leader->recall.said.n > 0)
 		give(x, flight->leader, buf_bytes(&flight->leader->recall.said));
 	/* Alone, the leader may have waited for its client. */
 	exchange_pace(flight->leader);
@@ -108,12 +106,11 @@ part(struct exchange *x)
 	flight_close(old);
 	TAILQ_FOREACH(follower, &old->followers, followers)
 	{
-		enum flight_form form = recall_form(&follower->client.request);
+		enum flight_form form = exchange_form(follower);
 
 		if (follower->cascade.delivered)
 			continue;
-		if (!first ||
-		    (recall_form(&first->client.request) == FLIGHT_STREAM && form != FLIGHT_STREAM))
+		if (!first || (exchange_form(first) == FLIGHT_STREAM && form != FLIGHT_STREAM))
 			first = follower;
 	}
 	if (!first)
@@ -211,7 +208,7 @@ exchange_share_piece(struct exchange *x, struct bytes piece)
 	if (exchange_leads(x)) {
 		TAILQ_FOREACH(follower, &recall->flight->followers, followers)
 		{
-			if (follower->client.request.stream)
+			if (follower->client.wants_stream)
 				give(follower, x, piece);
 		}
 	}
@@ -269,14 +266,14 @@ exchange_share_done(struct exchange *x, struct cache_entry *entry)
 static struct exchange *
 find_heir(const struct exchange *x)
 {
-	enum flight_form form = recall_form(&x->client.request);
+	enum flight_form form = exchange_form(x);
 	struct exchange *follower, *near = NULL;
 
 	TAILQ_FOREACH(follower, &x->recall.flight->followers, followers)
 	{
 		if (follower->client.streaming != x->client.streaming)
 			continue;
-		if (recall_form(&follower->client.request) == form)
+		if (exchange_form(follower) == form)
 			return follower;
 		if (!near && x->client.streaming)
 			near = follower;
@@ -291,7 +288,7 @@ swap_clients(struct exchange *x, struct exchange *heir)
 
 	x->client = heir->client;
 	heir->client = gone;
-	x->recall.flight->form = recall_form(&x->client.request);
+	x->recall.flight->form = exchange_form(x);
 	x->recall.result = heir->recall.result = "miss";
 	x->attempts[CASCADE_HEAVY].deadline_ms = x->client.deadline_ms;
 	exchange_arm_deadline(x);

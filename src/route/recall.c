@@ -155,11 +155,11 @@ recall_set_hit(struct recall *recall, struct cache_entry *entry, double similari
 }
 
 enum flight_form
-recall_form(const struct chat_request *request)
+recall_form(bool stream, bool usage)
 {
-	if (!request->stream)
+	if (!stream)
 		return FLIGHT_JSON;
-	return request->include_usage ? FLIGHT_STREAM_USAGE : FLIGHT_STREAM;
+	return usage ? FLIGHT_STREAM_USAGE : FLIGHT_STREAM;
 }
 
 bool

@@ -12,7 +12,7 @@ enum { RELAY_MAX_BYTES = 64 * 1024 * 1024 };
 void
 relay_init(struct relay *relay, const struct chat_request *request)
 {
-	*relay = (struct relay){.request = request};
+	*relay = (struct relay){.view = chat_event_view(request)};
 	buf_init(&relay->waiting, RELAY_MAX_BYTES);
 }
 
@@ -68,12 +68,12 @@ has_unasked(const struct chat_frame *frame, const struct chat_frame_view *view)
 static void
 relay_write(struct relay *relay, const struct chat_frame *frame)
 {
-	struct chat_frame_view view = chat_event_view(relay->request);
+	const struct chat_frame_view *view = &relay->view;
 
 	if (relay->seam)
-		seam_frame(relay->seam, frame, &view, &relay->waiting);
-	else if (has_unasked(frame, &view))
-		chat_event_write(frame, &view, &relay->waiting);
+		seam_frame(relay->seam, frame, view, &relay->waiting);
+	else if (has_unasked(frame, view))
+		chat_event_write(frame, view, &relay->waiting);
 	else
 		sse_write_data(&relay->waiting, frame->text);
 }
@@ -82,7 +82,7 @@ void
 relay_add(struct relay *relay, const struct chat_frame *frame)
 {
 	/* Some upstreams tell it unasked. */
-	if (chat_frame_is_usage(frame) && !relay->request->include_usage)
+	if (chat_frame_is_usage(frame) && !relay->view.usage)
 		return;
 	relay->said |= frame_says_something(frame);
 	relay_write(relay, frame);

@@ -213,9 +213,10 @@ read_reasoning_effort(struct reader *r, const struct rule *rule, struct json_val
 	if (value.kind != JSON_KIND_STRING)
 		return param_refuse_type(r->error, rule->name, "a string", value);
 	for (size_t i = 0; i < sizeof(efforts) / sizeof(efforts[0]); i++) {
-		if (json_string_is(value, efforts[i]))
-			return json_string_copy(value, q->reasoning_effort,
-			                        sizeof(q->reasoning_effort));
+		if (json_string_is(value, efforts[i])) {
+			q->reasoning_effort = efforts[i];
+			return true;
+		}
 	}
 	api_error_set(
 	        r->error, 400, rule->name, "invalid_value",

@@ -390,7 +390,7 @@ START_TEST(test_what_is_absent_or_null_has_its_default)
 	for (size_t i = 0; i < 2; i++) {
 		struct chat_request q = read_valid(bodies[i]);
 
-		ck_assert(!*q.model && !*q.request_id && !*q.project_id && !*q.reasoning_effort);
+		ck_assert(!*q.model && !*q.request_id && !*q.project_id && !q.reasoning_effort);
 		ck_assert(!q.stream && !q.include_usage && !q.logprobs && !q.has_tools &&
 		          !q.wants_audio && !q.has_images);
 		ck_assert_uint_eq(q.n, 1);
