@@ -68,7 +68,7 @@ const char *http_fetch_result_name(enum http_fetch_result result);
 struct http_fetch_spec {
 	const struct http_target *target;  /* borrowed until on_end or cancel */
 	const char *method;                /* "POST" or "GET" */
-	struct bytes body;                 /* borrowed until on_end or cancel */
+	struct bytes body;                 /* borrowed until http_fetch_is_sent, on_end or cancel */
 	const struct rope *rope;           /* instead of body, unless NULL; borrowed likewise */
 	const struct http_header *headers; /* extra ones for this request, checked like a
 	                                    * target's; copied */
@@ -113,6 +113,9 @@ void http_fetch_cancel(struct http_fetch *fetch);
  */
 void http_fetch_pause(struct http_fetch *fetch);
 void http_fetch_resume(struct http_fetch *fetch);
+
+/* Was the request written whole, and has the response begun? Then nothing of the body is read any more, and it may go. */
+bool http_fetch_is_sent(const struct http_fetch *fetch);
 
 /* A response header by name (case-insensitive; the last one), valid until the end; NULL: none. */
 const char *http_fetch_header(struct http_fetch *fetch, const char *name);

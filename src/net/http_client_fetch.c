@@ -210,6 +210,18 @@ on_curl_write(char *p, size_t size, size_t count, void *arg)
 
 /* ---------------------------------------------------------------- what the owner calls */
 
+bool
+http_fetch_is_sent(const struct http_fetch *fetch)
+{
+	curl_off_t sent = -1;
+
+	/* libcurl repeats a request only as long as there is no line of a response. */
+	if (fetch->phase != FETCH_RECEIVING)
+		return false;
+	curl_easy_getinfo(fetch->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+	return sent >= 0 && (uint64_t)sent == fetch->body_bytes;
+}
+
 struct http_fetch *
 http_fetch_start(struct http_client *client, const struct http_fetch_spec *spec,
                  const struct http_fetch_events *events, void *arg)

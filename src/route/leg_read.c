@@ -291,6 +291,15 @@ leg_note_advice(struct leg *leg, struct http_fetch *fetch)
 }
 
 static void
+leg_forget_body(struct leg *leg)
+{
+	rope_fini(&leg->body);
+	rope_init(&leg->body, 0);
+	blob_unref(leg->blob);
+	leg->blob = NULL;
+}
+
+static void
 on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 {
 	struct leg *leg = arg;
@@ -301,6 +310,8 @@ on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 	leg_note_advice(leg, fetch);
 	if (leg->direct)
 		passed_take(&leg->passed, fetch);
+	if (http_fetch_is_sent(fetch))
+		leg_forget_body(leg);
 	if (!leg_is_answered(leg)) {
 		leg->reading = LEG_READING_WHOLE;
 		leg->reply.limit = LEG_ERROR_MAX_BYTES;

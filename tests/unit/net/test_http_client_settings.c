@@ -156,6 +156,82 @@ START_TEST(body_is_sent_by_reference)
 }
 END_TEST
 
+/* Whatever libcurl would still read of it then, AddressSanitizer would see. */
+static void
+free_body(struct tape *tape)
+{
+	ck_assert(http_fetch_is_sent(tape->fetch));
+	free(tape->arg);
+	tape->arg = NULL;
+}
+
+START_TEST(body_may_go_once_it_is_sent_and_the_response_has_begun)
+{
+	static const size_t sizes[] = {0, 10, 200000};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct fetching f;
+		struct peer peer;
+		struct tape tape = {.at_head = free_body, .arg = body_of(sizes[i])};
+		struct http_fetch_spec spec;
+		struct http_target *target;
+
+		peer_start(&peer, script_answer_and_close, hello_whole);
+		fetching_open(&f);
+		target = target_of_peer(&peer);
+		spec = spec_post(target, tape.arg);
+		tape_start(&tape, &f, &spec);
+		ck_assert(!http_fetch_is_sent(tape.fetch));
+		fetching_run(&f);
+		assert_result(&tape, HTTP_FETCH_OK);
+		ck_assert_ptr_null(tape.arg);
+		fetching_close(&f);
+		http_target_free(target);
+		peer_join(&peer);
+		tape_fini(&tape);
+	}
+}
+END_TEST
+
+static void
+script_answer_early(struct peer *peer)
+{
+	if (peer_accept(peer) && peer_send(peer, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n") &&
+	    peer_read_request(peer) && peer_send(peer, "hello"))
+		peer_await_end(peer);
+}
+
+static void
+keep_body(struct tape *tape)
+{
+	ck_assert(!http_fetch_is_sent(tape->fetch));
+}
+
+START_TEST(body_is_kept_when_the_response_comes_before_its_end)
+{
+	struct fetching f;
+	struct peer peer;
+	struct tape tape = {.at_head = keep_body};
+	struct http_fetch_spec spec;
+	struct http_target *target;
+	char *body = body_of(3 << 20);
+
+	peer_start(&peer, script_answer_early, NULL);
+	fetching_open(&f);
+	target = target_of_peer(&peer);
+	spec = spec_post(target, body);
+	tape_start(&tape, &f, &spec);
+	fetching_run(&f);
+	assert_result(&tape, HTTP_FETCH_OK);
+	ck_assert_int_eq(tape.heads, 1);
+	fetching_close(&f);
+	http_target_free(target);
+	peer_join(&peer);
+	tape_fini(&tape);
+	free(body);
+}
+END_TEST
+
 START_TEST(redirect_is_not_followed)
 {
 	struct fetching f;
@@ -560,9 +636,10 @@ END_TEST
 
 UNIT_MAIN("http_client_settings", environment_proxy_is_ignored, no_expect_100_for_2MiB_body,
           body_of_each_size_arrives_whole, body_in_pieces_arrives_whole, body_is_sent_by_reference,
-          redirect_is_not_followed, head_holds_nothing_superfluous,
-          post_without_content_type_is_not_called_a_form, connection_is_reused,
-          request_is_repeated_when_a_used_connection_ends_without_a_byte,
+          body_may_go_once_it_is_sent_and_the_response_has_begun,
+          body_is_kept_when_the_response_comes_before_its_end, redirect_is_not_followed,
+          head_holds_nothing_superfluous, post_without_content_type_is_not_called_a_form,
+          connection_is_reused, request_is_repeated_when_a_used_connection_ends_without_a_byte,
           request_is_not_repeated_after_a_byte_of_response,
           request_is_not_repeated_on_a_new_connection, sockets_send_at_once_and_notice_dead_peers,
           many_fetches_run_at_once, idle_connections_survive_a_burst,
