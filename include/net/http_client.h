@@ -74,6 +74,8 @@ struct http_fetch_spec {
 	                                    * target's; copied */
 	size_t header_count;
 	uint32_t connect_ms, first_byte_ms, idle_ms, total_ms; /* 0: none */
+	/* The response is a stream of small pieces, and as a rule one of many that wait for their next: a small buffer does. */
+	bool trickles;
 };
 
 struct http_fetch_times {

@@ -31,6 +31,9 @@ enum {
 	CLIENT_IDLE_DEFAULT = 256,
 	/* All heads and trailers of one response together. */
 	FETCH_HEAD_MAX_BYTES = 128 * 1024,
+	/* What is read at a time: of a response as it is, and of one that trickles. */
+	FETCH_READ_BYTES = 16 * 1024,
+	FETCH_TRICKLE_BYTES = 2 * 1024,
 	/* Bodies below it leave in one packet with the head. */
 	FETCH_BODY_INLINE_BYTES = 32 * 1024,
 };

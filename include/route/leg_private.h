@@ -42,9 +42,9 @@ struct leg {
 	int status;
 	struct passed passed; /* of a direct call */
 	struct sse_reader reader;
-	struct chat_frame frame;
-	struct chat_answer *answer; /* owned; a stream where JSON was asked for; NULL: none */
-	struct buf reply;           /* a JSON answer, or an error's body */
+	struct chat_frame_head *head; /* owned: what its frames begin with */
+	struct chat_answer *answer;   /* owned; a stream where JSON was asked for; NULL: none */
+	struct buf reply;             /* a JSON answer, or an error's body */
 	uint64_t choices_seen[2], choices_finished[2]; /* bit sets over the choice index */
 	uint64_t output_frames;
 	struct chat_usage usage;

@@ -17,6 +17,7 @@
 #include "observe/metrics.h"
 #include "route/flight.h"
 #include "route/plan.h"
+#include "wire/chat_frame.h"
 
 struct service {
 	struct worker *worker;
@@ -36,6 +37,8 @@ struct service {
 	LIST_HEAD(, embed) embeds;  /* embeddings under way */
 	struct plan *plan;          /* owned: one reference; replaced by a reload */
 	LIST_HEAD(, leg) lingering; /* legs whose answer is complete, see leg_release */
+	struct chat_frame
+	        frame; /* owned by the gateway: room to read any leg's frame, one at a time */
 	double speculation_credit; /* how many requests may speculate now; grows by max_share a request */
 	struct random_pool random; /* for identifiers */
 	bool draining;

@@ -44,7 +44,9 @@ struct chat_frame {
 	size_t choice_count, choice_cap;
 	struct chat_token *tokens; /* owned, reused */
 	size_t token_count, token_cap;
-	struct chat_frame_head *head; /* owned, reused; NULL: none was kept yet */
+	struct chat_frame_head
+	        *head; /* owned, reused; NULL: none was kept yet. Who reads several streams with one
+	                               * frame keeps each one's, and ends it with free() */
 };
 
 void chat_frame_init(struct chat_frame *frame);

@@ -335,6 +335,7 @@ explain_run(struct explain *e, struct plan *plan, const char *prompt)
 		leg_cancel(e->leg, "done");
 	if (e->service.client)
 		http_client_free(e->service.client);
+	chat_frame_fini(&e->service.frame);
 	worker_free(e->service.worker);
 	metrics_free(e->service.metrics);
 	return status;

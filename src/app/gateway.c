@@ -404,6 +404,7 @@ station_close(struct station *station)
 	if (station->service.client)
 		http_client_free(station->service.client);
 	plan_unref(station->service.plan);
+	chat_frame_fini(&station->service.frame);
 	timer_free(station->sweep);
 	timer_free(station->service.flush);
 	worker_free(station->service.worker);

@@ -194,6 +194,8 @@ easy_prepare(struct http_fetch *fetch, const struct http_fetch_spec *spec)
 	return done && SET(easy, CURLOPT_URL, spec->target->url) &&
 	       SET(easy, CURLOPT_CURLU, spec->target->parsed) &&
 	       SET(easy, CURLOPT_HTTPHEADER, fetch->headers.first) &&
+	       SET(easy, CURLOPT_BUFFERSIZE,
+	           spec->trickles ? (long)FETCH_TRICKLE_BYTES : (long)FETCH_READ_BYTES) &&
 	       /* So that a first address which does not answer leaves time for a second one. The largest
 	        * value stands for none; 0 would mean 300 s. */
 	       SET(easy, CURLOPT_CONNECTTIMEOUT_MS,

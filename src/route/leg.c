@@ -23,7 +23,7 @@ leg_destroy(void *p)
 
 	timer_free(leg->linger);
 	sse_reader_fini(&leg->reader);
-	chat_frame_fini(&leg->frame);
+	free(leg->head);
 	if (leg->answer)
 		chat_answer_free(leg->answer);
 	buf_fini(&leg->reply);
@@ -125,6 +125,7 @@ leg_start(struct service *service, const struct leg_spec *spec, const struct leg
 	        .first_byte_ms = provider->first_byte_timeout_ms,
 	        .idle_ms = provider->idle_timeout_ms,
 	        .total_ms = provider->timeout_ms,
+	        .trickles = spec->stream,
 	};
 
 	leg->service = service;
@@ -138,7 +139,6 @@ leg_start(struct service *service, const struct leg_spec *spec, const struct leg
 	leg->body = spec->body;
 	leg->blob = blob_ref(spec->blob);
 	sse_reader_init(&leg->reader, LEG_EVENT_MAX_BYTES);
-	chat_frame_init(&leg->frame);
 	buf_init(&leg->reply, LEG_REPLY_MAX_BYTES);
 	leg->started_us = worker_now_us(service->worker);
 	leg->permit = spec->permit;

@@ -128,26 +128,42 @@ is_done_mark(struct bytes data)
 	return bytes_is(data, "[DONE]");
 }
 
+/* Into the service's frame, which is free again when the event was read: thousands of legs wait for their next at a time. */
+static bool
+leg_read_frame(struct leg *leg, struct bytes text)
+{
+	struct chat_frame *frame = &leg->service->frame;
+	bool good;
+
+	frame->head = leg->head;
+	good = chat_frame_read(frame, text);
+	leg->head = frame->head;
+	frame->head = NULL;
+	return good;
+}
+
 static void
 leg_read_event(struct leg *leg, const struct sse_event *event)
 {
+	const struct chat_frame *frame = &leg->service->frame;
+
 	if (is_done_mark(event->data)) {
 		leg_stream_done(leg, true);
 		return;
 	}
-	if (!chat_frame_read(&leg->frame, event->data)) {
+	if (!leg_read_frame(leg, event->data)) {
 		leg_fail(leg, LEG_MALFORMED,
 		         "upstream sent a frame that is not a chat completion chunk");
 		return;
 	}
-	if (leg->frame.error.kind > JSON_KIND_NULL) {
-		leg_fail_with_error(leg, leg->frame.error);
+	if (frame->error.kind > JSON_KIND_NULL) {
+		leg_fail_with_error(leg, frame->error);
 		return;
 	}
-	leg_note_frame(leg, &leg->frame);
+	leg_note_frame(leg, frame);
 	if (!leg->answer)
-		leg->events.on_frame(leg->arg, leg, &leg->frame);
-	else if (!chat_answer_add(leg->answer, &leg->frame))
+		leg->events.on_frame(leg->arg, leg, frame);
+	else if (!chat_answer_add(leg->answer, frame))
 		leg_fail(leg, LEG_MALFORMED,
 		         "upstream's frames do not fit together, or are too many");
 }
@@ -180,9 +196,8 @@ leg_show_frame(struct leg *leg, struct chat_frame *frame, const struct buf *payl
 /* The whole answer as the stream that was asked for. Any frame may be the one at which the leg is
  * cancelled; it rests until the transfer's callback has returned. */
 static void
-leg_show_frames(struct leg *leg)
+leg_show_frames(struct leg *leg, const struct chat_frame *whole)
 {
-	const struct chat_frame *whole = &leg->frame;
 	struct chat_frame frame;
 	struct buf begin, payload;
 
@@ -213,23 +228,27 @@ leg_show_frames(struct leg *leg)
 static void
 leg_read_whole(struct leg *leg)
 {
+	struct chat_frame whole;
+
+	chat_frame_init(&whole);
 	if (leg->reply.failed)
 		leg_fail(leg, LEG_MALFORMED, "upstream's answer is too large");
-	else if (!chat_frame_read(&leg->frame, buf_bytes(&leg->reply)))
+	else if (!chat_frame_read(&whole, buf_bytes(&leg->reply)))
 		leg_fail(leg, LEG_MALFORMED, "upstream's answer is not a chat completion in JSON");
-	else if (leg->frame.error.kind > JSON_KIND_NULL)
-		leg_fail_with_error(leg, leg->frame.error);
-	else if (leg->frame.choice_count == 0)
+	else if (whole.error.kind > JSON_KIND_NULL)
+		leg_fail_with_error(leg, whole.error);
+	else if (whole.choice_count == 0)
 		leg_fail(leg, LEG_MALFORMED, "upstream's answer has no choices");
 	else {
-		leg_note_frame(leg, &leg->frame);
+		leg_note_frame(leg, &whole);
 		if (leg->role == CASCADE_DRAFT && !leg_is_finished(leg))
 			leg_fail(leg, LEG_CUT, "the answer has no finish_reason");
 		else if (leg->stream)
-			leg_show_frames(leg);
+			leg_show_frames(leg, &whole);
 		else
 			leg_done(leg);
 	}
+	chat_frame_fini(&whole);
 }
 
 /* ---------------------------------------------------------------- the transfer */

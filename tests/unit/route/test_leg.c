@@ -94,6 +94,7 @@ bench_close(struct bench *bench)
 	ck_assert_uint_eq(load_count(bench->load), 0);
 	timer_free(bench->patience);
 	http_client_free(bench->service.client);
+	chat_frame_fini(&bench->service.frame);
 	worker_free(bench->service.worker);
 	metrics_free(bench->service.metrics);
 	log_free(bench->service.log);
