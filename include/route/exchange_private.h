@@ -42,7 +42,7 @@ struct exchange_client {
 	bool streaming;       /* the reply's head is out */
 	uint64_t sent_us;     /* when something was last sent on that */
 	uint64_t started_us, first_byte_us, sent_bytes;
-	char project_id[65]; /* the body's, or else the header's; empty: none */
+	char *project_id; /* owned: the body's, or else the header's; NULL: none */
 
 	enum dialect dialect;
 	uint64_t chunk_count; /* frames that were written in that */

@@ -21,6 +21,12 @@ enum leg_reading {
 	LEG_READING_WHOLE, /* one document, or the body of an error status */
 };
 
+/* What we send; the fetch borrows it. */
+struct leg_body {
+	struct rope text;
+	struct blob *blob; /* owned: one share; what the text borrows; NULL: nothing */
+};
+
 struct leg {
 	struct service *service; /* borrowed */
 	struct plan *plan;       /* owned: one reference, for the target */
@@ -30,8 +36,7 @@ struct leg {
 	void *arg;
 	struct http_fetch *fetch; /* NULL once the transfer is over */
 	struct timer *linger;     /* owned; made when needed */
-	struct rope body;         /* what we send; the fetch borrows it */
-	struct blob *blob;        /* owned: one share; what the body borrows; NULL: nothing */
+	struct leg_body *body;    /* owned; NULL once it is sent */
 
 	struct permit permit; /* owned; empty once given back */
 
@@ -66,6 +71,8 @@ struct leg_failure *leg_failing(struct leg *leg);
 
 /* What the transfer says; the leg is the argument. */
 extern const struct http_fetch_events leg_fetch_events;
+
+void leg_forget_body(struct leg *leg);
 
 /* The end of a leg that nobody needs any more; it rests until the running callback has returned. */
 void leg_bury(struct leg *leg);

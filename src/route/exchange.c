@@ -49,6 +49,7 @@ exchange_destroy(void *p)
 	buf_fini(&x->client.held);
 	free(x->client.request);
 	free(x->client.model);
+	free(x->client.project_id);
 	free(x->detail);
 	blob_unref(x->client.body);
 	plan_unref(x->plan);

@@ -9,11 +9,14 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/mem.h"
 #include "route/exchange_private.h"
 #include "wire/sse_reader.h"
 #include "wire/sse_write.h"
 
 #define PROJECT_HEADER "X-Gateway-Project-Id"
+
+enum { PROJECT_ID_MAX = 64 };
 
 /* ---------------------------------------------------------------- whose request it is */
 
@@ -38,9 +41,9 @@ choose_id(struct exchange *x, bool good)
 }
 
 static bool
-is_project_id(const struct exchange *x, const char *header)
+is_project_id(const char *header)
 {
-	return request_id_is_name(header, sizeof(x->client.project_id) - 1);
+	return request_id_is_name(header, PROJECT_ID_MAX);
 }
 
 bool
@@ -48,7 +51,7 @@ exchange_check_project(const struct exchange *x, struct api_error *error)
 {
 	const char *header = http_call_header(x->client.call, PROJECT_HEADER);
 
-	if (header && !is_project_id(x, header)) {
+	if (header && !is_project_id(header)) {
 		api_error_set(error, 400, NULL, "invalid_value",
 		              "The header " PROJECT_HEADER " must be 1 to 64 of A-Z a-z 0-9 . _ "
 		              ": -.");
@@ -64,9 +67,10 @@ exchange_choose_names(struct exchange *x, bool good)
 	const char *project_id = x->client.request->project_id;
 
 	choose_id(x, good);
-	if (!project_id[0] && header && is_project_id(x, header))
+	if (!project_id[0] && header && is_project_id(header))
 		project_id = header;
-	snprintf(x->client.project_id, sizeof(x->client.project_id), "%s", project_id);
+	if (project_id[0])
+		x->client.project_id = mem_copy(bytes_of(project_id));
 }
 
 /* ---------------------------------------------------------------- what is told */

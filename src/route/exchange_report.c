@@ -150,7 +150,7 @@ exchange_log(const struct exchange *x, const char *end, int status, const char *
 	        .error = error,
 	        .detail = x->detail,
 	        .cost_usd = x->cost_text[0] ? x->cost_text : NULL,
-	        .project_id = x->client.project_id[0] ? x->client.project_id : NULL,
+	        .project_id = x->client.project_id,
 	        .reasoning_effort = facts.reasoning_effort,
 	        .stream = x->client.wants_stream,
 	        .attempts = x->attempts_made,
@@ -186,7 +186,7 @@ exchange_measure(const struct exchange *x, int status, const char *error, uint64
 
 	snprintf(code, sizeof(code), "%d", status);
 	metric_add(shard, METRIC_REQUESTS, facts.model ? facts.model : "none", code, 1);
-	if (x->client.project_id[0])
+	if (x->client.project_id)
 		metric_add(shard, METRIC_PROJECT_REQUESTS, x->client.project_id, code, 1);
 	if (decision)
 		metric_add(shard, METRIC_DECISIONS, decision, NULL, 1);

@@ -16,6 +16,17 @@
 
 enum { LEG_LINGER_MS = 1000 }; /* for the bytes after [DONE] */
 
+void
+leg_forget_body(struct leg *leg)
+{
+	if (!leg->body)
+		return;
+	rope_fini(&leg->body->text);
+	blob_unref(leg->body->blob);
+	free(leg->body);
+	leg->body = NULL;
+}
+
 static void
 leg_destroy(void *p)
 {
@@ -29,8 +40,7 @@ leg_destroy(void *p)
 	buf_fini(&leg->reply);
 	passed_fini(&leg->passed);
 	free(leg->failure);
-	rope_fini(&leg->body);
-	blob_unref(leg->blob);
+	leg_forget_body(leg);
 	plan_unref(leg->plan);
 	free(leg);
 }
@@ -136,14 +146,14 @@ leg_start(struct service *service, const struct leg_spec *spec, const struct leg
 	leg->arg = arg;
 	leg->stream = spec->stream;
 	leg->direct = spec->direct;
-	leg->body = spec->body;
-	leg->blob = blob_ref(spec->blob);
+	leg->body = mem_new(sizeof(*leg->body));
+	*leg->body = (struct leg_body){spec->body, blob_ref(spec->blob)};
 	sse_reader_init(&leg->reader, LEG_EVENT_MAX_BYTES);
 	buf_init(&leg->reply, LEG_REPLY_MAX_BYTES);
 	leg->started_us = worker_now_us(service->worker);
 	leg->permit = spec->permit;
 	verdict_begin(service, leg->model, &leg->permit);
-	fetch.rope = &leg->body;
+	fetch.rope = &leg->body->text;
 	leg->fetch = http_fetch_start(service->client, &fetch, &leg_fetch_events, leg);
 	if (!leg->fetch) {
 		leg_return_permit(leg, HEALTH_NEUTRAL);

@@ -310,15 +310,6 @@ leg_note_advice(struct leg *leg, struct http_fetch *fetch)
 }
 
 static void
-leg_forget_body(struct leg *leg)
-{
-	rope_fini(&leg->body);
-	rope_init(&leg->body, 0);
-	blob_unref(leg->blob);
-	leg->blob = NULL;
-}
-
-static void
 on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 {
 	struct leg *leg = arg;
