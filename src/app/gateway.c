@@ -35,6 +35,7 @@ struct station { /* one worker and what belongs to it */
 	pthread_t thread;
 	bool running;
 	struct timer *sweep; /* owned: what is not needed any more goes */
+	bool was_burst; /* it started, or there were many requests, since memory was given back */
 };
 
 struct gateway {
@@ -47,7 +48,6 @@ struct gateway {
 	struct helper *searcher; /* looks through a large cache */
 	struct helper *reader;   /* reads large bodies */
 	struct archive *archive; /* NULL: the cache has no file */
-	bool was_burst; /* the first worker's: it started, or there were many requests, since memory was given back */
 	struct station *stations;
 	unsigned station_count;
 	void (*on_drained)(void *arg);
@@ -106,16 +106,17 @@ cache_options(const struct config *config)
 /* What starting took, and what a burst of requests took and gave back, is held still; once nobody waits it goes back
  * to the kernel. Not with a large cache, whose pieces it would have to walk through. */
 static void
-return_memory(struct gateway *gateway)
+return_memory(struct station *station)
 {
+	struct gateway *gateway = station->gateway;
 	unsigned running = load_count(gateway->requests);
 
 	if (running >= GATEWAY_BURST)
-		gateway->was_burst = true;
-	if (running > 0 || !gateway->was_burst ||
+		station->was_burst = true;
+	if (running > 0 || !station->was_burst ||
 	    cache_figures(gateway->cache).bytes > GATEWAY_TRIM_CACHE_BYTES)
 		return;
-	gateway->was_burst = false;
+	station->was_burst = false;
 	resident_return();
 }
 
@@ -125,10 +126,9 @@ on_sweep(void *arg)
 	struct station *station = arg;
 
 	http_client_rest(station->service.client);
-	if (station == station->gateway->stations) {
+	if (station == station->gateway->stations)
 		cache_sweep(station->gateway->cache, GATEWAY_SWEEP_ITEMS, clock_wall_ms());
-		return_memory(station->gateway);
-	}
+	return_memory(station);
 	timer_arm_ms(station->sweep, GATEWAY_SWEEP_MS);
 }
 
@@ -141,6 +141,7 @@ station_open(struct gateway *gateway, struct station *station, unsigned index, c
 	struct service *service = &station->service;
 
 	station->gateway = gateway;
+	station->was_burst = true;
 	server = server_options(gateway->plan->config, gateway->station_count, station);
 	service->worker = worker_new(index, gateway->log);
 	service->metrics = gateway->metrics;
@@ -253,7 +254,6 @@ gateway_start(struct config *config, void (*on_drained)(void *arg), void *arg, c
 	bool opened = gateway_open_logs(gateway, config, error, size);
 	struct cache_options cache = cache_options(config);
 
-	gateway->was_burst = true;
 	gateway->on_drained = on_drained;
 	gateway->arg = arg;
 	gateway->plan = plan_new(config, NULL, error, size);

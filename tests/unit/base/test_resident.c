@@ -91,8 +91,32 @@ START_TEST(test_free_memory_between_blocks_in_use_goes)
 }
 END_TEST
 
+/* Few small pieces, which the C library keeps for this thread, must not hold a page each. */
+START_TEST(test_small_pieces_kept_for_the_thread_are_put_side_by_side)
+{
+	enum { SIZES = 64, OF_EACH = 7, GAP_BYTES = 16384 };
+	static void *small[SIZES * OF_EACH], *gaps[SIZES * OF_EACH];
+	long before;
+
+	resident_return();
+	before = status_kb("RssAnon");
+	for (size_t i = 0; i < SIZES * OF_EACH; i++) {
+		small[i] = malloc(24 + i % SIZES * 16);
+		gaps[i] = malloc(GAP_BYTES);
+		memset(gaps[i], 1, GAP_BYTES);
+	}
+	for (size_t i = 0; i < SIZES * OF_EACH; i++) {
+		free(small[i]);
+		free(gaps[i]);
+	}
+	resident_return();
+	ck_assert_int_lt(status_kb("RssAnon"), before + SIZES * OF_EACH * 4 / 3);
+}
+END_TEST
+
 UNIT_MAIN("resident", test_pages_of_files_go_and_come_back_as_they_were,
-          test_free_memory_between_blocks_in_use_goes)
+          test_free_memory_between_blocks_in_use_goes,
+          test_small_pieces_kept_for_the_thread_are_put_side_by_side)
 #else
 UNIT_MAIN("resident", test_pages_of_files_go_and_come_back_as_they_were)
 #endif
