@@ -47,6 +47,13 @@ bool bytes_to_double(struct bytes text, double *out);
  * What follows it is not looked at. */
 size_t bytes_begin_double(struct bytes text, double *out);
 
+/* A value in decimal digits, terminated, at the end of `out`: where they begin. */
+enum { BYTES_U64_MAX = 21 };
+const char *bytes_from_u64(uint64_t value, char out[BYTES_U64_MAX]);
+
+/* A terminated copy in out[size], size > 0, of as much as there is room for. */
+void bytes_copy_text(char *out, size_t size, const char *text);
+
 /* Is `text` well-formed UTF-8 (no surrogates, no overlong forms, at most U+10FFFF)? */
 bool bytes_is_utf8(struct bytes text);
 

@@ -85,13 +85,9 @@ buf_add_text(struct buf *b, const char *text)
 void
 buf_add_u64(struct buf *b, uint64_t value)
 {
-	char digits[20], *p = digits + sizeof(digits);
+	char digits[BYTES_U64_MAX];
 
-	do {
-		*--p = (char)('0' + value % 10);
-		value /= 10;
-	} while (value);
-	buf_add(b, p, (size_t)(digits + sizeof(digits) - p));
+	buf_add_text(b, bytes_from_u64(value, digits));
 }
 
 void

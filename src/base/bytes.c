@@ -224,6 +224,26 @@ bytes_to_double(struct bytes text, double *out)
 	return true;
 }
 
+const char *
+bytes_from_u64(uint64_t value, char out[BYTES_U64_MAX])
+{
+	char *p = out + BYTES_U64_MAX - 1;
+
+	*p = '\0';
+	do {
+		*--p = (char)('0' + value % 10);
+		value /= 10;
+	} while (value);
+	return p;
+}
+
+void
+bytes_copy_text(char *out, size_t size, const char *text)
+{
+	if (!memccpy(out, text, '\0', size))
+		out[size - 1] = '\0';
+}
+
 bool
 bytes_is_utf8(struct bytes text)
 {

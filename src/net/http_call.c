@@ -156,6 +156,13 @@ list_has_close(const char *list)
 	return false;
 }
 
+/* The first letter tells most names apart: a request is asked for several that it does not have. */
+static bool
+is_named(const struct evkeyval *field, const char *name)
+{
+	return (field->key[0] | 0x20) == (name[0] | 0x20) && strcasecmp(field->key, name) == 0;
+}
+
 /* WORKAROUND(libevent-2.1): evhttp's reader of chunk sizes is lenient. The guard is strict, but no
  * second request is read behind a chunked one all the same.
  * test_a_chunked_request_is_answered_and_closes_the_connection */
@@ -169,9 +176,9 @@ http_call_wants_close(const struct http_call *call)
 		return true;
 	TAILQ_FOREACH(field, fields, next)
 	{
-		if (strcasecmp(field->key, "Connection") == 0 && list_has_close(field->value))
+		if (is_named(field, "Connection") && list_has_close(field->value))
 			return true;
-		if (strcasecmp(field->key, "Transfer-Encoding") == 0)
+		if (is_named(field, "Transfer-Encoding"))
 			return true;
 	}
 	return false;
@@ -197,10 +204,9 @@ http_call_header(const struct http_call *call, const char *name)
 
 	if (call->headless)
 		die("a call is asked for a header that it has dropped");
-	/* The first letter tells most names apart: a request is asked for several that it does not have. */
 	TAILQ_FOREACH(field, evhttp_request_get_input_headers(request), next)
 	{
-		if ((field->key[0] | 0x20) == (name[0] | 0x20) && strcasecmp(field->key, name) == 0)
+		if (is_named(field, name))
 			return field->value + strspn(field->value, " \t");
 	}
 	return NULL;

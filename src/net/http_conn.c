@@ -211,9 +211,10 @@ http_conn_new(struct http_server *server)
 	return bev;
 }
 
-/* evhttp's own limits are a second net just above ours. evhttp collects a body of known length in
- * the bufferevent, so the watermark, which bounds what one connection can make us hold, must be
- * above the largest body. */
+/* evhttp's own limits are a second net just above ours. What one connection can make us hold is bounded by the guard
+ * while evhttp reads, and by on_conn_input while it is ours. A watermark would bound it too, but at each line of a head
+ * that evhttp takes from the buffer it would ask for reading anew: 10,000 instructions a request.
+ * test_pipelined_input_during_a_reply_does_not_grow_memory */
 void
 http_conn_set_limits(struct http_conn *conn)
 {
@@ -226,11 +227,6 @@ http_conn_set_limits(struct http_conn *conn)
 	                                       (ev_ssize_t)options->max_head_bytes + 1024);
 	evhttp_connection_set_max_body_size(conn->evcon,
 	                                    (ev_ssize_t)options->max_body_bytes + 1024);
-	/* WORKAROUND(libevent-2.1): while a reply is under way evhttp reads on without bound.
-	 * test_pipelined_input_during_a_reply_does_not_grow_memory */
-	bufferevent_setwatermark(conn->bev, EV_READ, 0,
-	                         options->max_head_bytes + options->max_body_bytes +
-	                                 HTTP_AHEAD_BYTES);
 }
 
 /* ------------------------------------------------------------------ end */

@@ -11,8 +11,9 @@ enum { DELIVER_HEADERS_MAX = 32 };
 struct deliver_headers {
 	struct http_header list[DELIVER_HEADERS_MAX];
 	size_t count;
-	char score[32], duration[24], attempts[12], retry_after[24], retry_after_ms[24];
-	char similarity[32], age[24];
+	char score[32], similarity[32];
+	char duration[BYTES_U64_MAX], attempts[BYTES_U64_MAX], age[BYTES_U64_MAX];
+	char retry_after[BYTES_U64_MAX], retry_after_ms[BYTES_U64_MAX];
 };
 
 static void
@@ -31,10 +32,9 @@ headers_add_cache(struct deliver_headers *headers, const struct deliver_facts *f
 		         facts->cache_similarity);
 		headers_add(headers, "X-Cache-Similarity", headers->similarity);
 	}
-	if (facts->cache_age_s >= 0) {
-		snprintf(headers->age, sizeof(headers->age), "%lld", (long long)facts->cache_age_s);
-		headers_add(headers, "Age", headers->age);
-	}
+	if (facts->cache_age_s >= 0)
+		headers_add(headers, "Age",
+		            bytes_from_u64((uint64_t)facts->cache_age_s, headers->age));
 }
 
 static void
@@ -49,13 +49,12 @@ headers_fill(struct deliver_headers *headers, const struct deliver_facts *facts)
 		snprintf(headers->score, sizeof(headers->score), "%.6f", facts->score);
 		headers_add(headers, "X-Routing-Score", headers->score);
 	}
-	snprintf(headers->duration, sizeof(headers->duration), "%llu",
-	         (unsigned long long)(facts->duration_us / 1000));
-	headers_add(headers, "X-Request-Duration-Ms", headers->duration);
+	headers_add(headers, "X-Request-Duration-Ms",
+	            bytes_from_u64(facts->duration_us / 1000, headers->duration));
 	headers_add(headers, "x-gateway-provider", facts->provider);
 	headers_add(headers, "x-gateway-model", facts->model);
-	snprintf(headers->attempts, sizeof(headers->attempts), "%u", facts->attempts);
-	headers_add(headers, "x-gateway-attempts", headers->attempts);
+	headers_add(headers, "x-gateway-attempts",
+	            bytes_from_u64(facts->attempts, headers->attempts));
 	headers_add(headers, "X-Gateway-Cost-USD", facts->cost_usd);
 	headers_add(headers, "x-gateway-reasoning-effort", facts->reasoning_effort);
 	headers_add(headers, "X-Cache-Guard", facts->cache_guard);
@@ -86,12 +85,11 @@ deliver_error(struct http_call *call, const struct deliver_facts *facts,
 	headers_fill(&headers, facts);
 	headers_add(&headers, "Content-Type", "application/json");
 	if (error->retry_after_ms > 0) {
-		snprintf(headers.retry_after, sizeof(headers.retry_after), "%llu",
-		         (unsigned long long)((error->retry_after_ms + 999) / 1000));
-		snprintf(headers.retry_after_ms, sizeof(headers.retry_after_ms), "%llu",
-		         (unsigned long long)error->retry_after_ms);
-		headers_add(&headers, "Retry-After", headers.retry_after);
-		headers_add(&headers, "retry-after-ms", headers.retry_after_ms);
+		headers_add(
+		        &headers, "Retry-After",
+		        bytes_from_u64((error->retry_after_ms + 999) / 1000, headers.retry_after));
+		headers_add(&headers, "retry-after-ms",
+		            bytes_from_u64(error->retry_after_ms, headers.retry_after_ms));
 	}
 	headers_add(&headers, "x-should-retry", error->no_retry ? "false" : NULL);
 	buf_init(&document, 0);

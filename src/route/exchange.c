@@ -1,6 +1,5 @@
 #include "route/exchange.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -361,8 +360,8 @@ exchange_begin(struct service *service, struct http_call *call, enum dialect dia
 	x->client.dialect = dialect;
 	x->client.request = mem_new(sizeof(*x->client.request));
 	buf_init(&x->client.held, 0);
-	snprintf(x->client.peer, sizeof(x->client.peer), "%s", http_call_peer(call));
-	snprintf(x->client.path, sizeof(x->client.path), "%s", http_call_path(call));
+	bytes_copy_text(x->client.peer, sizeof(x->client.peer), http_call_peer(call));
+	bytes_copy_text(x->client.path, sizeof(x->client.path), http_call_path(call));
 	x->client.started_us = http_call_started_us(call);
 	x->idle_since_us = reading_began_us(reading, service->worker);
 	x->leg_us[CASCADE_DRAFT] = x->leg_us[CASCADE_HEAVY] = -1;

@@ -1,6 +1,5 @@
 /* What an exchange leaves behind: one access line, and its metrics. */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -182,9 +181,9 @@ exchange_measure(const struct exchange *x, int status, const char *error, uint64
 	struct deliver_facts facts = exchange_facts(x);
 	const char *decision = facts.decision;
 	const char *label = decision ? decision : "none";
-	char code[12];
+	char digits[BYTES_U64_MAX];
+	const char *code = bytes_from_u64((uint64_t)status, digits);
 
-	snprintf(code, sizeof(code), "%d", status);
 	metric_add(shard, METRIC_REQUESTS, facts.model ? facts.model : "none", code, 1);
 	if (x->client.project_id)
 		metric_add(shard, METRIC_PROJECT_REQUESTS, x->client.project_id, code, 1);

@@ -225,8 +225,36 @@ START_TEST(test_utf8_is_well_formed_or_not)
 }
 END_TEST
 
-UNIT_MAIN("bytes", test_absent_and_empty_are_told_apart,
-          test_whole_numbers_are_digits_and_nothing_else, test_decimals_are_rounded_correctly,
+START_TEST(test_values_become_their_digits)
+{
+	char out[BYTES_U64_MAX];
+
+	ck_assert_str_eq(bytes_from_u64(0, out), "0");
+	ck_assert_str_eq(bytes_from_u64(9, out), "9");
+	ck_assert_str_eq(bytes_from_u64(10, out), "10");
+	ck_assert_str_eq(bytes_from_u64(UINT64_MAX, out), "18446744073709551615");
+	ck_assert_ptr_eq(bytes_from_u64(UINT64_MAX, out), out);
+}
+END_TEST
+
+START_TEST(test_copies_are_cut_where_there_is_no_room)
+{
+	char out[4];
+
+	bytes_copy_text(out, sizeof(out), "");
+	ck_assert_str_eq(out, "");
+	bytes_copy_text(out, sizeof(out), "abc");
+	ck_assert_str_eq(out, "abc");
+	bytes_copy_text(out, sizeof(out), "abcd");
+	ck_assert_str_eq(out, "abc");
+	bytes_copy_text(out, 1, "a");
+	ck_assert_str_eq(out, "");
+}
+END_TEST
+
+UNIT_MAIN("bytes", test_values_become_their_digits, test_copies_are_cut_where_there_is_no_room,
+          test_absent_and_empty_are_told_apart, test_whole_numbers_are_digits_and_nothing_else,
+          test_decimals_are_rounded_correctly,
           test_decimals_of_any_length_and_power_are_rounded_correctly,
           test_what_is_no_number_is_refused, test_a_number_ends_where_its_bytes_end,
           test_numbers_up_to_511_bytes_are_read, test_utf8_is_well_formed_or_not)
