@@ -230,4 +230,41 @@ tape_run(struct tape *tape, struct fetching *f, const struct http_target *target
 	              http_fetch_result_name((tape)->result), http_fetch_result_name(expected),    \
 	              (tape)->detail)
 
+/* Runs one fetch; what came of it is in the peer, which keeps its request. */
+static inline void
+run_spec(struct peer *peer, struct http_fetch_spec spec, void (*before_loop)(void *arg), void *arg)
+{
+	static char hello[] = OK_HELLO;
+	struct fetching f;
+	struct tape tape = {0};
+	struct http_target *target;
+
+	peer_start(peer, script_answer_and_close, hello);
+	fetching_open(&f);
+	target = spec.target ? NULL : target_of_peer(peer);
+	if (!spec.target)
+		spec.target = target;
+	tape_start(&tape, &f, &spec);
+	if (before_loop)
+		before_loop(arg);
+	fetching_run(&f);
+	assert_result(&tape, HTTP_FETCH_OK);
+	fetching_close(&f);
+	http_target_free(target);
+	pthread_join(peer->thread, NULL);
+	peer->script = NULL;
+	tape_fini(&tape);
+}
+
+static inline char *
+body_of(size_t n)
+{
+	char *body = malloc(n + 1);
+
+	for (size_t i = 0; i < n; i++)
+		body[i] = (char)('a' + i % 23);
+	body[n] = '\0';
+	return body;
+}
+
 #endif
