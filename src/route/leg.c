@@ -135,7 +135,8 @@ leg_start(struct service *service, const struct leg_spec *spec, const struct leg
 	        .first_byte_ms = provider->first_byte_timeout_ms,
 	        .idle_ms = provider->idle_timeout_ms,
 	        .total_ms = provider->timeout_ms,
-	        .trickles = spec->stream,
+	        /* A draft's frames are larger, and many of them come at once. */
+	        .trickles = spec->stream && spec->role == CASCADE_HEAVY,
 	};
 
 	leg->service = service;
