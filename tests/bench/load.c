@@ -10,7 +10,7 @@
  *	--status N         what the answers must have (200)
  *	--frames N         how many frames must be in each answer, in order, none missing and none twice (0)
  *	--varied SEED      each # in the request becomes a letter, others in each request
- *	--stamped          the frames tell when they were sent: measure how long they took
+ *	--stamped          the frames tell when they were sent: measure how long those behind the first took
  *	--late MS          count those that took longer (50)
  *	--ramp N           open at most so many connections a second (all at once)
  *	--sources N        spread the connections over so many addresses, from 127.0.0.1 on (1)
@@ -95,9 +95,10 @@ on_mark(void *arg, unsigned number, uint64_t sent_us)
 {
 	struct conn *c = arg;
 	struct load *load = c->load;
+	bool first = c->first_us == 0;
 
 	load->frames_seen++;
-	if (c->first_us == 0)
+	if (first)
 		c->first_us = load->now_us;
 	if (number < c->next_frame) {
 		load->twice++;
@@ -110,7 +111,9 @@ on_mark(void *arg, unsigned number, uint64_t sent_us)
 		double part = load->now_us - (double)(uint64_t)load->now_us;
 		double us = (double)((now + MARK_PERIOD_US - sent_us) % MARK_PERIOD_US) + part;
 
-		samples_add(&load->delay, us);
+		/* Before the first come the head and whatever it takes to find out whom to ask: it has samples of its own. */
+		if (!first)
+			samples_add(&load->delay, us);
 		load->late += us > load->late_us;
 	}
 }
