@@ -12,6 +12,7 @@
 
 enum {
 	LEG_EVENT_MAX_BYTES = 16 * 1024 * 1024, /* one frame */
+	LEG_FRAME_TOKENS = 256,                 /* for which there stays room from frame to frame */
 	LEG_REPLY_MAX_BYTES = 64 * 1024 * 1024, /* a whole JSON answer */
 };
 

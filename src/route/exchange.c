@@ -230,7 +230,6 @@ static bool
 exchange_read(struct exchange *x, struct reading *reading, struct api_error *error)
 {
 	struct exchange_client *client = &x->client;
-
 	bool good = reading_take_chat(reading, client->call, client->request, &client->body, error);
 
 	client->body_bytes = client->request->body.n;

@@ -179,6 +179,9 @@ leg_read_stream(struct leg *leg, struct bytes piece)
 		leg_read_event(leg, &event);
 	if (!leg->ended && leg->reader.failed)
 		leg_fail(leg, LEG_MALFORMED, "upstream sent a frame that is too large");
+	/* One enormous frame must not be remembered for ever. */
+	if (leg->service->frame.token_cap > LEG_FRAME_TOKENS)
+		chat_frame_fini(&leg->service->frame);
 }
 
 /* ---------------------------------------------------------------- one document */

@@ -346,7 +346,32 @@ START_TEST(test_a_leg_without_a_permit_tells_nothing)
 }
 END_TEST
 
-UNIT_MAIN("leg", test_each_end_is_told_to_the_models_health,
-          test_a_probe_that_succeeds_closes_the_breaker, test_a_probe_that_fails_opens_it_again,
-          test_a_probe_that_tells_nothing_leaves_it_waiting,
+START_TEST(test_an_enormous_frame_leaves_no_room_behind)
+{
+	struct bench bench;
+	struct buf answer;
+
+	buf_init(&answer, 0);
+	buf_add_text(&answer,
+	             STREAM "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"},"
+	                    "\"logprobs\":{\"content\":[");
+	for (int i = 0; i < 10000; i++)
+		buf_add_text(&answer, i ? ",{\"token\":\"x\",\"logprob\":0}"
+		                        : "{\"token\":\"x\",\"logprob\":0}");
+	buf_add_text(&answer, "]}}]}\n\n" STOPPED DONE);
+	buf_add(&answer, "", 1);
+	bench_open(&bench, answer.p, 30000);
+	bench_start(&bench, CASCADE_DRAFT, true);
+	worker_run(bench.service.worker);
+	ck_assert_int_eq(bench.ending, ENDED_DONE);
+	ck_assert_int_eq(bench.frames, 2);
+	ck_assert_uint_le(bench.service.frame.token_cap, 256);
+	bench_close(&bench);
+	buf_fini(&answer);
+}
+END_TEST
+
+UNIT_MAIN("leg", test_an_enormous_frame_leaves_no_room_behind,
+          test_each_end_is_told_to_the_models_health, test_a_probe_that_succeeds_closes_the_breaker,
+          test_a_probe_that_fails_opens_it_again, test_a_probe_that_tells_nothing_leaves_it_waiting,
           test_a_leg_without_a_permit_tells_nothing)
