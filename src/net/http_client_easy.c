@@ -148,12 +148,18 @@ easy_take(struct http_client *client)
 	return easy;
 }
 
-/* Leaves nothing in it that points to the fetch or its owner's memory. */
+/*
+ * Leaves nothing in it that points to the fetch or its owner's memory.
+ *
+ * A transfer that failed early leaves its read buffer in the handle, and libcurl does not let the size of one be changed:
+ * such a handle goes. Test: a_fetch_that_failed_leaves_no_handle_that_cannot_be_used.
+ */
 void
 easy_give_back(struct http_client *client, CURL *easy)
 {
 	bool clean = SET(easy, CURLOPT_HTTPHEADER, NULL) && SET(easy, CURLOPT_POSTFIELDS, NULL) &&
-	             SET(easy, CURLOPT_CURLU, NULL) && SET(easy, CURLOPT_ERRORBUFFER, NULL);
+	             SET(easy, CURLOPT_CURLU, NULL) && SET(easy, CURLOPT_ERRORBUFFER, NULL) &&
+	             SET(easy, CURLOPT_BUFFERSIZE, (long)FETCH_READ_BYTES);
 
 	if (clean && client->spare_count < CLIENT_SPARE_HANDLES)
 		client->spares[client->spare_count++] = easy;

@@ -107,6 +107,34 @@ START_TEST(head_holds_nothing_superfluous)
 }
 END_TEST
 
+START_TEST(a_fetch_that_failed_leaves_no_handle_that_cannot_be_used)
+{
+	struct http_target *nobody = target_of_url("http://nobody.invalid/"), *target;
+	struct tape failed = {0}, tape = {0};
+	struct fetching f;
+	struct peer peer;
+	struct http_fetch_spec spec = {.target = nobody, .method = "GET"};
+
+	peer_start(&peer, script_answer_and_close, hello_whole);
+	fetching_open(&f);
+	tape_start(&failed, &f, &spec);
+	fetching_run(&f);
+	assert_result(&failed, HTTP_FETCH_DNS);
+	target = target_of_peer(&peer);
+	spec.target = target;
+	spec.trickles = true;
+	tape_start(&tape, &f, &spec);
+	fetching_run(&f);
+	assert_result(&tape, HTTP_FETCH_OK);
+	fetching_close(&f);
+	http_target_free(nobody);
+	http_target_free(target);
+	peer_join(&peer);
+	tape_fini(&failed);
+	tape_fini(&tape);
+}
+END_TEST
+
 START_TEST(connection_is_reused)
 {
 	struct fetching f;
@@ -422,9 +450,9 @@ START_TEST(idle_connections_are_kept_while_others_are_busy)
 }
 END_TEST
 
-UNIT_MAIN("http_client_settings", environment_proxy_is_ignored, redirect_is_not_followed,
-          head_holds_nothing_superfluous, connection_is_reused,
-          request_is_repeated_when_a_used_connection_ends_without_a_byte,
+UNIT_MAIN("http_client_settings", a_fetch_that_failed_leaves_no_handle_that_cannot_be_used,
+          environment_proxy_is_ignored, redirect_is_not_followed, head_holds_nothing_superfluous,
+          connection_is_reused, request_is_repeated_when_a_used_connection_ends_without_a_byte,
           request_is_not_repeated_after_a_byte_of_response,
           request_is_not_repeated_on_a_new_connection, sockets_send_at_once_and_notice_dead_peers,
           many_fetches_run_at_once, idle_connections_survive_a_burst,
