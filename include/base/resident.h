@@ -8,7 +8,8 @@
  * libraries are initialised, of which few are ever called. Those that are needed are mapped again as they are
  * touched, which costs about a microsecond for 64 kB while the file is in the page cache.
  *
- * Any thread; of what the C library keeps ready for one thread, only the calling one's is tidied. Takes a few milliseconds when much is to be given back; threads that allocate may wait as long.
+ * Any thread; of what the C library keeps ready for one thread, only the calling one's is tidied. Takes a few
+ * milliseconds when much is to be given back; threads that allocate may wait as long.
  */
 void resident_return(void);
 

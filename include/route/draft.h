@@ -37,8 +37,8 @@ struct draft {
 	struct buf id, created; /* owned; as the first frame spells them; empty: it does not */
 };
 
-/* For what the request asks for; it is not kept. `live`: parts may be released before it is complete; for a client that asked for a stream only.
- * False when there is no memory. */
+/* For what the request asks for; it is not kept. `live`: parts may be released before it is complete; for a client that
+ * asked for a stream only. False when there is no memory. */
 bool draft_init(struct draft *draft, const struct chat_request *request, bool live);
 void draft_fini(struct draft *draft);
 

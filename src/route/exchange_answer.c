@@ -249,8 +249,7 @@ exchange_relay(struct exchange *x)
 {
 	x->used[CASCADE_HEAVY] = true;
 	x->answered = leg_model(x->legs[CASCADE_HEAVY]);
-	if (x->client.request)
-		exchange_forget_request(x);
+	exchange_forget_request(x);
 	exchange_open_stream(x);
 	exchange_send(x, relay_waiting(&x->relay));
 	relay_sent(&x->relay);

@@ -92,6 +92,30 @@ START_TEST(body_is_sent_by_reference)
 }
 END_TEST
 
+/* One fetch of a body from a peer with this script, written down on the tape. */
+static void
+run_tape(struct tape *tape, const char *body, void (*script)(struct peer *peer), void *arg)
+{
+	struct fetching f;
+	struct peer peer;
+	struct http_fetch_spec spec;
+	struct http_target *target;
+
+	peer_start(&peer, script, arg);
+	fetching_open(&f);
+	target = target_of_peer(&peer);
+	spec = spec_post(target, body);
+	tape_start(tape, &f, &spec);
+	ck_assert(!http_fetch_is_sent(tape->fetch));
+	fetching_run(&f);
+	assert_result(tape, HTTP_FETCH_OK);
+	ck_assert_int_eq(tape->heads, 1);
+	fetching_close(&f);
+	http_target_free(target);
+	peer_join(&peer);
+	tape_fini(tape);
+}
+
 /* Whatever libcurl would still read of it then, AddressSanitizer would see. */
 static void
 free_body(struct tape *tape)
@@ -106,25 +130,10 @@ START_TEST(body_may_go_once_it_is_sent_and_the_response_has_begun)
 	static const size_t sizes[] = {0, 10, 200000};
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		struct fetching f;
-		struct peer peer;
 		struct tape tape = {.at_head = free_body, .arg = body_of(sizes[i])};
-		struct http_fetch_spec spec;
-		struct http_target *target;
 
-		peer_start(&peer, script_answer_and_close, hello_whole);
-		fetching_open(&f);
-		target = target_of_peer(&peer);
-		spec = spec_post(target, tape.arg);
-		tape_start(&tape, &f, &spec);
-		ck_assert(!http_fetch_is_sent(tape.fetch));
-		fetching_run(&f);
-		assert_result(&tape, HTTP_FETCH_OK);
+		run_tape(&tape, tape.arg, script_answer_and_close, hello_whole);
 		ck_assert_ptr_null(tape.arg);
-		fetching_close(&f);
-		http_target_free(target);
-		peer_join(&peer);
-		tape_fini(&tape);
 	}
 }
 END_TEST
@@ -145,25 +154,10 @@ keep_body(struct tape *tape)
 
 START_TEST(body_is_kept_when_the_response_comes_before_its_end)
 {
-	struct fetching f;
-	struct peer peer;
 	struct tape tape = {.at_head = keep_body};
-	struct http_fetch_spec spec;
-	struct http_target *target;
 	char *body = body_of(3 << 20);
 
-	peer_start(&peer, script_answer_early, NULL);
-	fetching_open(&f);
-	target = target_of_peer(&peer);
-	spec = spec_post(target, body);
-	tape_start(&tape, &f, &spec);
-	fetching_run(&f);
-	assert_result(&tape, HTTP_FETCH_OK);
-	ck_assert_int_eq(tape.heads, 1);
-	fetching_close(&f);
-	http_target_free(target);
-	peer_join(&peer);
-	tape_fini(&tape);
+	run_tape(&tape, body, script_answer_early, NULL);
 	free(body);
 }
 END_TEST
