@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/random.h"
 #include "cache/lexical.h"
+#include "net/errand.h"
 #include "route/exchange_private.h"
 #include "wire/sse_reader.h"
 
@@ -16,12 +17,11 @@ enum {
 
 /* A look-up on the searcher's thread. Only the worker's thread looks at the exchange. */
 struct recall_job {
-	struct helper_job helper;
+	struct errand errand;
 	struct cache *cache; /* borrowed */
 	struct cache_query query;
 	struct cache_match match;
 	struct exchange *x; /* borrowed; NULL: it has ended */
-	struct worker *worker;
 	struct sha256 scope;
 	struct buf question;
 	float *vector;
@@ -134,9 +134,9 @@ job_free(struct recall_job *job)
 }
 
 static void
-on_searched(void *arg)
+job_done(struct errand *errand)
 {
-	struct recall_job *job = arg;
+	struct recall_job *job = (struct recall_job *)errand;
 	struct exchange *x = job->x;
 
 	if (x) {
@@ -151,22 +151,14 @@ on_searched(void *arg)
 }
 
 static void
-job_run(struct helper_job *helper)
+job_run(struct errand *errand)
 {
-	struct recall_job *job = (struct recall_job *)helper;
+	struct recall_job *job = (struct recall_job *)errand;
 
 	cache_search(job->cache, &job->query, &job->match);
 }
 
-static void
-job_done(struct helper_job *helper)
-{
-	struct recall_job *job = (struct recall_job *)helper;
-
-	worker_post(job->worker, on_searched, job);
-}
-
-_Static_assert(offsetof(struct recall_job, helper) == 0, "a job begins with its helper's part");
+_Static_assert(offsetof(struct recall_job, errand) == 0, "a job begins with its errand");
 
 static bool
 search_elsewhere(struct exchange *x)
@@ -176,7 +168,6 @@ search_elsewhere(struct exchange *x)
 	struct recall_job *job = mem_new(sizeof(*job));
 
 	job->x = x;
-	job->worker = x->service->worker;
 	job->cache = x->service->cache;
 	job->scope = recall->key.scope;
 	job->started_us = exchange_now_us(x);
@@ -193,10 +184,10 @@ search_elsewhere(struct exchange *x)
 	job->query.question = buf_bytes(&job->question);
 	job->query.vector = job->vector;
 	job->match.guard = GUARD_NONE; /* of a search that is not run */
-	job->helper.run = job_run;
-	job->helper.done = job_done;
+	job->errand.run = job_run;
+	job->errand.done = job_done;
 	recall->job = job;
-	if (helper_submit(x->service->searcher, &job->helper))
+	if (errand_send(&job->errand, x->service->searcher, x->service->worker))
 		return true;
 	recall->job = NULL;
 	job_free(job);

@@ -5,12 +5,13 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "net/errand.h"
 #include "wire/dialect.h"
 
 enum { READING_LEAST_BYTES = 256 * 1024 };
 
 struct reading {
-	struct helper_job job;
+	struct errand errand;
 	struct service *service;
 	struct http_call *call; /* lent; NULL: the client left */
 	const struct reading_events *events;
@@ -28,7 +29,7 @@ struct reading {
 	};
 };
 
-_Static_assert(offsetof(struct reading, job) == 0, "a reading begins with its job");
+_Static_assert(offsetof(struct reading, errand) == 0, "a reading begins with its errand");
 
 void
 reading_free(struct reading *reading)
@@ -65,11 +66,11 @@ join(struct reading *reading)
 	return reading->body != NULL;
 }
 
-/* The helper's thread: the reading is that thread's until reading_done posts it. */
+/* The helper's thread: the reading is that thread's until it is done. */
 static void
-reading_run(struct helper_job *job)
+reading_run(struct errand *errand)
 {
-	struct reading *reading = (struct reading *)job;
+	struct reading *reading = (struct reading *)errand;
 	struct bytes body;
 
 	if (!join(reading)) {
@@ -89,22 +90,14 @@ reading_run(struct helper_job *job)
 }
 
 static void
-on_read(void *arg)
+reading_done(struct errand *errand)
 {
-	struct reading *reading = arg;
+	struct reading *reading = (struct reading *)errand;
 
 	if (reading->call)
 		reading->events->done(reading->service, reading->call, reading, reading->arg);
 	else
 		reading_free(reading);
-}
-
-static void
-reading_done(struct helper_job *job)
-{
-	struct reading *reading = (struct reading *)job;
-
-	worker_post(reading->service->worker, on_read, reading);
 }
 
 static void
@@ -127,7 +120,8 @@ reading_begin(struct service *service, struct http_call *call, enum reading_kind
 	    !check_encoding(call, &error))
 		return false;
 	reading = mem_new(sizeof(*reading));
-	reading->job = (struct helper_job){.run = reading_run, .done = reading_done};
+	reading->errand.run = reading_run;
+	reading->errand.done = reading_done;
 	reading->service = service;
 	reading->call = call;
 	reading->events = events;
@@ -136,11 +130,11 @@ reading_begin(struct service *service, struct http_call *call, enum reading_kind
 	reading->kind = kind;
 	reading->arrived = http_call_take_body(call);
 	http_call_watch(call, on_client_gone, NULL, reading);
-	if (helper_submit(service->reader, &reading->job))
+	if (errand_send(&reading->errand, service->reader, service->worker))
 		return true;
 	/* Nobody else can: it holds up the loop rather than fail. */
-	reading_run(&reading->job);
-	on_read(reading);
+	reading_run(&reading->errand);
+	reading_done(&reading->errand);
 	return true;
 }
 
