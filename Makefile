@@ -136,15 +136,17 @@ test-tsan: build/deps-test
 unit: $(UNIT)
 	@tests/tools/unit build/results/unit-$(V) $(UNIT)
 
-http: $(BIN)
+http: $(BIN) build/http/busy.so
 	@DRAFT_THINKER=$(abspath $(BIN)) $(PYTHON) tests/tools/http build/results/http-$(V) $(HTTP_ARGS)
 
 # Every way in which a model server can fail. All cells run at the same time, in one process.
 matrix: export MATRIX_WORKERS ?= 1
 matrix: $(BIN) build/matrix/names.so
 	@DRAFT_THINKER=$(abspath $(BIN)) $(PYTHON) tests/tools/http build/results/matrix-$(V) -n0 tests/matrix $(MATRIX_ARGS)
-# Not instrumented: it is loaded into the program under any variant.
+# Not instrumented: they are loaded into the program under any variant.
 build/matrix/names.so: tests/matrix/names.c
+build/http/busy.so: tests/http/busy.c
+build/matrix/names.so build/http/busy.so:
 	@mkdir -p $(@D)
 	@echo "cc   $@"
 	@$(CC_release) -D_GNU_SOURCE -std=gnu11 -O2 $(WARN) -fPIC -shared -o $@ $< -ldl

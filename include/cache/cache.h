@@ -4,6 +4,11 @@
  *
  * Shared by all workers: every function may be called by any thread. One lock, held for less than a millisecond whatever
  * the size: a long search gives it back in between. Wall-clock times are brought by the caller.
+ *
+ * But whoever holds the lock may lose its processor to another process, and for many milliseconds, for which an event loop
+ * cannot wait. For loops there are the functions named try: they wait for at most 0.3 ms, and do nothing that takes long.
+ * Where that is not enough they return false, with nothing done; then the function without try is for a thread that
+ * nobody waits for (net/errand.h).
  */
 #ifndef CACHE_CACHE_H
 #define CACHE_CACHE_H
@@ -33,9 +38,15 @@ void cache_configure(struct cache *cache, const struct cache_options *options);
 struct cache_entry *cache_find(struct cache *cache, const struct sha256 *key, bool needs_usage,
                                uint64_t now_ms);
 
+bool cache_try_find(struct cache *cache, const struct sha256 *key, bool needs_usage,
+                    uint64_t now_ms, struct cache_entry **found);
+
 /* Takes over the reference. An entry of the same key is replaced. False, and the entry let go of: it is larger than a
  * caller may have, expired, or memory is out. */
 bool cache_insert(struct cache *cache, struct cache_entry *entry, uint64_t now_ms);
+/* *kept: what cache_insert returns. The reference stays the caller's when this returns false; some may have gone to make room
+ * for it by then. */
+bool cache_try_insert(struct cache *cache, struct cache_entry *entry, uint64_t now_ms, bool *kept);
 
 struct cache_query {
 	const struct sha256 *scope;
@@ -48,6 +59,7 @@ struct cache_query {
 };
 
 struct cache_match {
+	bool nothing;              /* there was nothing to search */
 	struct cache_entry *entry; /* a reference for the caller; NULL: a miss */
 	double similarity; /* of the entry; of a miss: of the nearest, if one was near enough to be looked at, else 0 */
 	enum guard
@@ -56,16 +68,17 @@ struct cache_match {
 
 /* The most similar entry of the scope that no guard refuses. */
 void cache_search(struct cache *cache, const struct cache_query *query, struct cache_match *match);
-
-/* How many entries a search in that scope has to look at, 0: there are none. What decides whether it is done on the spot. */
-size_t cache_scope_count(struct cache *cache, const struct sha256 *scope);
+/* A scope of more than some 10,000 entries takes long. */
+bool cache_try_search(struct cache *cache, const struct cache_query *query,
+                      struct cache_match *match);
 
 /* Deletes one entry if it is that caller's; false: it is not, or there is none. */
 bool cache_delete(struct cache *cache, const struct sha256 *caller, const char *id);
 /* Deletes all of a caller's, in slices. */
 void cache_delete_caller(struct cache *cache, const struct sha256 *caller);
 
-/* Frees what has expired and what is beyond the bounds, among the next `items` entries; to be called now and then. */
+/* Frees what has expired and what is beyond the bounds, among the next `items` entries; to be called now and then, by a loop,
+ * too: when others have the lock the rest is left for the next time. */
 void cache_sweep(struct cache *cache, size_t items, uint64_t now_ms);
 
 struct cache_figures {
@@ -75,7 +88,8 @@ struct cache_figures {
 	uint64_t evicted, expired, replaced, deleted,
 	        refused; /* entries that went, or did not come in, and why */
 };
-struct cache_figures cache_figures(struct cache *cache);
+/* Each by itself: taken one after the other while the cache changes. */
+struct cache_figures cache_figures(const struct cache *cache);
 
 /*
  * For a snapshot: all entries, from the least recently used on, as it was when the walk began. No entry is given twice;

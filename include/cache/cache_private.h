@@ -80,10 +80,11 @@ struct cache_trash {
 struct cache {
 	pthread_mutex_t lock;
 	unsigned waiting; /* atomic: threads that found the lock taken */
+	bool stuck;       /* atomic: whoever has the lock has had it for longer than a loop waits */
 	uint64_t seed[4]; /* of the hashes; never changes, so read without the lock */
 
 	struct cache_options options;
-	struct cache_figures figures; /* but for the two bounds */
+	struct cache_figures figures; /* each atomic: changed with the lock held, read without */
 	/* The cut of the last search, which is that of most others: to compute it takes longer than to search a little. */
 	double cut_least;
 	struct sketch_cut cut;
@@ -101,6 +102,8 @@ struct cache {
 
 /* Without the lock. */
 void cache_lock(struct cache *cache);
+/* For a loop. False: others have it, and may have it for long. */
+bool cache_try_lock(struct cache *cache);
 void cache_unlock(struct cache *cache);
 /* Between the slices of something long: lets those have the lock who wait for it. */
 void cache_give_way(struct cache *cache);
@@ -109,6 +112,13 @@ void cache_give_way(struct cache *cache);
 void cache_rest(void);
 /* Frees what is in it. */
 void cache_trash_empty(struct cache_trash *trash);
+
+/* by may be negative: it wraps. */
+static inline void
+cache_figure_add(uint64_t *figure, uint64_t by)
+{
+	__atomic_store_n(figure, *figure + by, __ATOMIC_RELAXED);
+}
 
 static inline bool
 cache_slot_is_expired(const struct cache_slot *slot, uint64_t now_ms)

@@ -4,7 +4,8 @@
  *	exchange.c         its life: begin, events and actions, client, deadline, the end
  *	exchange_legs.c    attempts, and what the legs say
  *	exchange_answer.c  what is sent to the client
- *	exchange_recall.c  the cache: looking the answer up, and keeping it
+ *	exchange_recall.c  the cache: looking the answer up
+ *	exchange_keep.c    the cache: keeping the answer
  *	exchange_dialect.c what the door adds to that, for its client alone
  *	exchange_share.c   identical requests under way: one asks, the others follow
  *	exchange_report.c  what is told of it: headers, access line, metrics
@@ -125,6 +126,8 @@ struct http_call *exchange_finish(struct exchange *x, const char *end, int statu
 void exchange_forget_request(struct exchange *x);
 /* Gets the request's models asked, unless the cache knows better. */
 void exchange_ask(struct exchange *x);
+/* The same for one that has just come and is not known: where an identical one is under way, it follows that. */
+void exchange_answer_anew(struct exchange *x);
 /* Has it the lead of a flight? */
 static inline bool
 exchange_leads(const struct exchange *x)
@@ -141,19 +144,22 @@ exchange_form(const struct exchange *x)
 
 /* exchange_recall.c */
 bool exchange_recall_init(struct exchange *x, struct api_error *error);
-/* Looks for the same request. True: it is answered. */
+/* Looks for the same request. False: nobody knows it. True: it is answered; or another thread looks, after which it is
+ * answered or exchange_answer_anew() is called. */
 bool exchange_recall_exact(struct exchange *x);
 /* Looks for the same question in other words: by their words, before anybody is asked; or by their meaning, for which an
  * embeddings model is asked beside the draft. */
 void exchange_recall_words(struct exchange *x);
 void exchange_recall_meaning(struct exchange *x);
+/* Before the end: what is still under way for the cache goes. */
+void exchange_recall_end(struct exchange *x);
+
+/* exchange_keep.c */
 /* A leg's frame may tell the usage, whoever gets to see it. */
 void exchange_note_usage(struct exchange *x, enum cascade_leg role, const struct chat_frame *frame);
 /* A copy of the answer that is complete now, for the cache and for who follows; with a reference for the caller. The body of an
  * answer in one piece, or else n == 0: what was delivered as a stream. NULL: there is nobody to give it to, or no memory. */
 struct cache_entry *exchange_keep(struct exchange *x, struct bytes body);
-/* Before the end: what is still under way for the cache goes. */
-void exchange_recall_end(struct exchange *x);
 
 /* exchange_share.c */
 /* Joins an identical request under way. True: it follows that. */

@@ -12,7 +12,6 @@
 #include "route/exchange.h"
 #include "route/forward.h"
 #include "route/reading.h"
-#include "route/recall.h"
 #include "route/request_id.h"
 #include "wire/api_error.h"
 
@@ -99,6 +98,17 @@ endpoint_fail(struct service *service, struct http_call *call, const struct api_
 	endpoint_log(service, call, id, error->status, error->type, body.n);
 	http_reply(call, error->status, headers, count, buf_bytes(&body));
 	buf_fini(&body);
+}
+
+void
+endpoint_done(struct service *service, struct http_call *call)
+{
+	char id[REQUEST_ID_MAX + 1];
+	struct http_header header = {"X-Request-ID", id};
+
+	request_id_choose(http_call_header(call, "X-Request-ID"), &service->random, id);
+	endpoint_log(service, call, id, 204, NULL, 0);
+	http_reply(call, 204, &header, 1, (struct bytes){"", 0});
 }
 
 void
@@ -202,45 +212,6 @@ handle_metrics(struct service *service, struct http_call *call)
 		               buf_bytes(&text));
 	}
 	buf_fini(&text);
-}
-
-/* ---------------------------------------------------------------- the cache */
-
-static void
-endpoint_done(struct service *service, struct http_call *call)
-{
-	char id[REQUEST_ID_MAX + 1];
-	struct http_header header = {"X-Request-ID", id};
-
-	request_id_choose(http_call_header(call, "X-Request-ID"), &service->random, id);
-	endpoint_log(service, call, id, 204, NULL, 0);
-	http_reply(call, 204, &header, 1, (struct bytes){"", 0});
-}
-
-static void
-handle_cache(struct service *service, struct http_call *call)
-{
-	struct sha256 caller = recall_caller(http_call_header(call, "Authorization"));
-
-	cache_delete_caller(service->cache, &caller);
-	endpoint_done(service, call);
-}
-
-static void
-handle_cache_entry(struct service *service, struct http_call *call)
-{
-	const char *id = http_call_path(call) + strlen("/v1/cache/");
-	struct sha256 caller = recall_caller(http_call_header(call, "Authorization"));
-	struct api_error error;
-
-	if (cache_delete(service->cache, &caller, id)) {
-		endpoint_done(service, call);
-		return;
-	}
-	/* Nor is it told whether another caller has it. */
-	api_error_set(&error, 404, NULL, "not_found", "There is no answer `%.64s` in your cache.",
-	              id);
-	endpoint_fail(service, call, &error, NULL);
 }
 
 /* ---------------------------------------------------------------- chat, at each door */

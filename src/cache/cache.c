@@ -5,14 +5,12 @@
 #include "cache/cache.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/mem.h"
 #include "base/random.h"
 #include "cache/cache_private.h"
 
 enum {
-	GIVE_WAY_NAPS = 20, /* of at least 20 µs, in practice some 70 */
 	/* An insertion that finds the cache beyond its bounds, which a reload has lowered, removes so many entries;
 	 * the rest is left to others. */
 	EXCESS_MIN = 256,
@@ -20,40 +18,12 @@ enum {
 	FREE_PLACES_PER_ENTRY = 64,
 };
 
-void
-cache_lock(struct cache *cache)
+static void
+cache_set_options(struct cache *cache, const struct cache_options *options)
 {
-	if (pthread_mutex_trylock(&cache->lock) == 0)
-		return;
-	__atomic_add_fetch(&cache->waiting, 1, __ATOMIC_RELAXED);
-	pthread_mutex_lock(&cache->lock);
-	__atomic_sub_fetch(&cache->waiting, 1, __ATOMIC_RELAXED);
-}
-
-void
-cache_unlock(struct cache *cache)
-{
-	pthread_mutex_unlock(&cache->lock);
-}
-
-static const struct timespec nap = {.tv_nsec = 20 * 1000};
-
-void
-cache_rest(void)
-{
-	nanosleep(&nap, NULL);
-}
-
-/* A mutex goes to whoever asks first, which is the thread that has just given it back, rather than one that has to be
- * woken up. */
-void
-cache_give_way(struct cache *cache)
-{
-	for (int i = 0; i < GIVE_WAY_NAPS; i++) {
-		if (__atomic_load_n(&cache->waiting, __ATOMIC_RELAXED) == 0)
-			return;
-		nanosleep(&nap, NULL);
-	}
+	cache->options = *options;
+	__atomic_store_n(&cache->figures.max_bytes, options->max_bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&cache->figures.max_entries, options->max_entries, __ATOMIC_RELAXED);
 }
 
 struct cache *
@@ -66,7 +36,7 @@ cache_new(const struct cache_options *options)
 	pthread_mutex_init(&cache->lock, NULL);
 	random_hex(seed, sizeof(cache->seed));
 	memcpy(cache->seed, seed, sizeof(cache->seed));
-	cache->options = *options;
+	cache_set_options(cache, options);
 	cache_table_init(&cache->keys);
 	cache_table_init(&cache->ids);
 	cache_table_init(&cache->scopes);
@@ -100,19 +70,18 @@ void
 cache_configure(struct cache *cache, const struct cache_options *options)
 {
 	cache_lock(cache);
-	cache->options = *options;
+	cache_set_options(cache, options);
 	cache_unlock(cache);
 }
 
-struct cache_entry *
-cache_find(struct cache *cache, const struct sha256 *key, bool needs_usage, uint64_t now_ms)
+/* With the lock, which it gives back. */
+static struct cache_entry *
+find_and_unlock(struct cache *cache, const struct sha256 *key, bool needs_usage, uint64_t now_ms)
 {
 	struct cache_trash trash = {0};
 	struct cache_entry *entry = NULL;
-	struct cache_slot *slot;
+	struct cache_slot *slot = cache_slot_find(cache, key);
 
-	cache_lock(cache);
-	slot = cache_slot_find(cache, key);
 	if (slot && cache_slot_is_expired(slot, now_ms)) {
 		cache_slot_drop(cache, slot, now_ms, &trash);
 	} else if (slot && (slot->entry->has_usage || !needs_usage)) {
@@ -122,6 +91,23 @@ cache_find(struct cache *cache, const struct sha256 *key, bool needs_usage, uint
 	cache_unlock(cache);
 	cache_trash_empty(&trash);
 	return entry;
+}
+
+struct cache_entry *
+cache_find(struct cache *cache, const struct sha256 *key, bool needs_usage, uint64_t now_ms)
+{
+	cache_lock(cache);
+	return find_and_unlock(cache, key, needs_usage, now_ms);
+}
+
+bool
+cache_try_find(struct cache *cache, const struct sha256 *key, bool needs_usage, uint64_t now_ms,
+               struct cache_entry **found)
+{
+	if (!cache_try_lock(cache))
+		return false;
+	*found = find_and_unlock(cache, key, needs_usage, now_ms);
+	return true;
 }
 
 /* An entry on its way in, which may take several slices. */
@@ -207,7 +193,7 @@ arrival_try(struct cache *cache, struct arrival *arrival, struct cache_caller *c
 	    cache_slot_is_expired(arrival->slot, arrival->now_ms))
 		return ARRIVAL_REFUSED;
 	if (old) {
-		cache->figures.replaced++;
+		cache_figure_add(&cache->figures.replaced, 1);
 		cache_slot_leave(cache, old, trash);
 	}
 	if (!make_room(cache, arrival, caller, entry->bytes, 1, trash))
@@ -221,50 +207,78 @@ arrival_try(struct cache *cache, struct arrival *arrival, struct cache_caller *c
 	return ARRIVAL_IN;
 }
 
+/* With the lock, which it gives back. */
 static enum arrival_result
-arrival_slice(struct cache *cache, struct arrival *arrival, struct cache_trash *trash)
+arrival_slice_and_unlock(struct cache *cache, struct arrival *arrival)
 {
 	enum arrival_result result = ARRIVAL_REFUSED;
+	struct cache_trash trash = {0};
 	struct cache_caller *caller;
 
-	cache_lock(cache);
 	caller = cache_caller_hold(cache, &arrival->slot->entry->caller);
 	if (caller) {
-		result = arrival_try(cache, arrival, caller, trash);
-		cache_caller_release(cache, caller, trash);
+		result = arrival_try(cache, arrival, caller, &trash);
+		cache_caller_release(cache, caller, &trash);
 	}
 	if (result == ARRIVAL_REFUSED)
-		cache->figures.refused++;
+		cache_figure_add(&cache->figures.refused, 1);
 	cache_unlock(cache);
+	cache_trash_empty(&trash);
 	return result;
+}
+
+/* Without the lock. */
+static bool
+arrival_end(struct arrival *arrival, enum arrival_result result)
+{
+	if (result == ARRIVAL_IN)
+		return true;
+	cache_entry_unref(arrival->slot->entry);
+	free(arrival->slot);
+	return false;
+}
+
+static bool
+refuse(struct cache *cache, struct cache_entry *entry)
+{
+	cache_lock(cache);
+	cache_figure_add(&cache->figures.refused, 1);
+	cache_unlock(cache);
+	cache_entry_unref(entry);
+	return false;
 }
 
 bool
 cache_insert(struct cache *cache, struct cache_entry *entry, uint64_t now_ms)
 {
 	struct arrival arrival = {.slot = cache_slot_new(entry), .now_ms = now_ms};
-	struct cache_trash trash = {0};
-	enum arrival_result result = ARRIVAL_GOES_ON;
+	enum arrival_result result;
 
-	if (!arrival.slot) {
-		cache_lock(cache);
-		cache->figures.refused++;
-		cache_unlock(cache);
-		cache_entry_unref(entry);
-		return false;
-	}
+	if (!arrival.slot)
+		return refuse(cache, entry);
 	for (;;) {
-		result = arrival_slice(cache, &arrival, &trash);
-		cache_trash_empty(&trash);
+		cache_lock(cache);
+		result = arrival_slice_and_unlock(cache, &arrival);
 		if (result != ARRIVAL_GOES_ON)
-			break;
+			return arrival_end(&arrival, result);
 		cache_give_way(cache);
 	}
-	if (result == ARRIVAL_IN)
-		return true;
-	free(arrival.slot);
-	cache_entry_unref(entry);
-	return false;
+}
+
+bool
+cache_try_insert(struct cache *cache, struct cache_entry *entry, uint64_t now_ms, bool *kept)
+{
+	struct arrival arrival = {.slot = cache_slot_new(entry), .now_ms = now_ms};
+	enum arrival_result result = ARRIVAL_GOES_ON;
+
+	if (arrival.slot && cache_try_lock(cache))
+		result = arrival_slice_and_unlock(cache, &arrival);
+	if (result == ARRIVAL_GOES_ON) {
+		free(arrival.slot);
+		return false;
+	}
+	*kept = arrival_end(&arrival, result);
+	return true;
 }
 
 bool
@@ -278,7 +292,7 @@ cache_delete(struct cache *cache, const struct sha256 *caller, const char *id)
 	cache_lock(cache);
 	slot = cache_slot_find_id(cache, caller, id);
 	if (slot) {
-		cache->figures.deleted++;
+		cache_figure_add(&cache->figures.deleted, 1);
 		cache_slot_leave(cache, slot, &trash);
 	}
 	cache_unlock(cache);
@@ -302,7 +316,7 @@ delete_slice(struct cache *cache, const struct sha256 *name, struct cache_trash 
 		slot = caller ? TAILQ_LAST(&caller->slots, cache_own) : NULL;
 		more = slot != NULL;
 		if (slot) {
-			cache->figures.deleted++;
+			cache_figure_add(&cache->figures.deleted, 1);
 			cache_slot_leave(cache, slot, trash);
 		}
 	}
@@ -385,29 +399,39 @@ cache_sweep(struct cache *cache, size_t items, uint64_t now_ms)
 
 	if (__builtin_mul_overflow((uint64_t)items, FREE_PLACES_PER_ENTRY, &sweep.credit))
 		sweep.credit = UINT64_MAX;
-	cache_lock(cache);
+	if (!cache_try_lock(cache))
+		return;
 	sweep.places = cache->places_used;
 	cache_unlock(cache);
-	while (more) {
-		cache_lock(cache);
+	while (more && cache_try_lock(cache)) {
 		more = sweep_expired(cache, &sweep, &trash);
 		more = sweep_excess(cache, &sweep, &trash) || more;
 		cache_unlock(cache);
 		cache_trash_empty(&trash);
-		if (more)
-			cache_give_way(cache);
 	}
 }
 
-struct cache_figures
-cache_figures(struct cache *cache)
+static uint64_t
+figure(const uint64_t *figure)
 {
-	struct cache_figures figures;
+	return __atomic_load_n(figure, __ATOMIC_RELAXED);
+}
 
-	cache_lock(cache);
-	figures = cache->figures;
-	figures.max_bytes = cache->options.max_bytes;
-	figures.max_entries = cache->options.max_entries;
-	cache_unlock(cache);
-	return figures;
+struct cache_figures
+cache_figures(const struct cache *cache)
+{
+	const struct cache_figures *now = &cache->figures;
+
+	return (struct cache_figures){
+	        .bytes = figure(&now->bytes),
+	        .entries = figure(&now->entries),
+	        .max_bytes = figure(&now->max_bytes),
+	        .max_entries = figure(&now->max_entries),
+	        .insertions = figure(&now->insertions),
+	        .evicted = figure(&now->evicted),
+	        .expired = figure(&now->expired),
+	        .replaced = figure(&now->replaced),
+	        .deleted = figure(&now->deleted),
+	        .refused = figure(&now->refused),
+	};
 }

@@ -79,7 +79,7 @@ cache_scope_find(const struct cache *cache, const struct sha256 *name, uint32_t 
 static void
 scope_charge(struct cache *cache, struct cache_scope *scope, size_t bytes)
 {
-	cache->figures.bytes += bytes - scope->bytes;
+	cache_figure_add(&cache->figures.bytes, bytes - scope->bytes);
 	scope->charged->bytes += bytes - scope->bytes;
 	scope->bytes = bytes;
 }

@@ -28,24 +28,6 @@ struct candidates {
 	size_t count;
 };
 
-size_t
-cache_scope_count(struct cache *cache, const struct sha256 *scope)
-{
-	struct cache_link *link;
-	size_t count = 0;
-
-	cache_lock(cache);
-	link = cache_table_first(&cache->scopes, cache_hash(cache, scope->bytes));
-	for (; link; link = cache_link_next(link)) {
-		const struct cache_scope *found = CACHE_OWNER(struct cache_scope, link, link);
-
-		if (sha256_equal(&found->name, scope))
-			count += found->count;
-	}
-	cache_unlock(cache);
-	return count;
-}
-
 /* Looks at the few of a scope without an index. */
 static void
 search_few(const struct cache_scope *scope, struct index_search *search)
@@ -102,6 +84,13 @@ search_slice(struct cache *cache, struct cache_scope *scope, struct index_search
 	return !done;
 }
 
+static struct index_search
+search_for(const struct cache_query *query)
+{
+	return (struct index_search){.vector = query->vector,
+	                             .least = query->threshold - runner_up_margin};
+}
+
 static struct sketch_cut
 cut_for(struct cache *cache, double least)
 {
@@ -123,20 +112,21 @@ cut_for(struct cache *cache, double least)
 	return cut;
 }
 
-static void
+/* False: there was nothing to search. */
+static bool
 find_candidates(struct cache *cache, const struct cache_query *query, struct candidates *found)
 {
-	struct index_search search = {.vector = query->vector,
-	                              .least = query->threshold - runner_up_margin};
+	struct index_search search = search_for(query);
 	struct cache_trash trash = {0};
 	struct cache_scope *scope;
-	bool is_indexed;
+	bool is_there, is_indexed;
 
 	search.cut = cut_for(cache, search.least);
 	if (!sketch_make(&search.sketch, query->vector, query->dimensions))
-		return;
+		return true;
 	cache_lock(cache);
 	scope = cache_scope_find(cache, query->scope, query->dimensions);
+	is_there = scope && scope->count > 0;
 	is_indexed = scope && scope->index;
 	if (is_indexed) {
 		cache_scope_search_begin(scope, &search);
@@ -148,7 +138,65 @@ find_candidates(struct cache *cache, const struct cache_query *query, struct can
 	cache_trash_empty(&trash);
 	while (is_indexed && search_slice(cache, scope, &search, query->now_ms, found))
 		cache_give_way(cache);
+	return is_there;
 }
+
+/* ---------------------------------------------------------------- what does not take long */
+
+enum amount { AMOUNT_NONE, AMOUNT_SLICE, AMOUNT_TOO_MUCH };
+
+static enum amount
+amount_of(const struct cache_scope *scope)
+{
+	if (!scope || scope->count == 0)
+		return AMOUNT_NONE;
+	return scope->count <= CACHE_SLICE_SEARCH ? AMOUNT_SLICE : AMOUNT_TOO_MUCH;
+}
+
+/* Is there anything to search? *known: the cut is. */
+static enum amount
+look(struct cache *cache, const struct cache_query *query, struct index_search *search, bool *known)
+{
+	enum amount amount;
+
+	if (!cache_try_lock(cache))
+		return AMOUNT_TOO_MUCH;
+	amount = amount_of(cache_scope_find(cache, query->scope, query->dimensions));
+	*known = cache->cut_least == search->least;
+	search->cut = cache->cut;
+	cache_unlock(cache);
+	return amount;
+}
+
+/* Between look() and this the scope may have come or gone. */
+static bool
+try_candidates(struct cache *cache, const struct cache_query *query, struct index_search *search,
+               struct candidates *found)
+{
+	struct cache_trash trash = {0};
+	struct cache_scope *scope;
+	enum amount amount;
+
+	if (!cache_try_lock(cache))
+		return false;
+	cache->cut_least = search->least;
+	cache->cut = search->cut;
+	scope = cache_scope_find(cache, query->scope, query->dimensions);
+	amount = amount_of(scope);
+	if (amount == AMOUNT_SLICE && scope->index) {
+		cache_scope_search_begin(scope, search);
+		index_search(search, CACHE_SLICE_SEARCH);
+		cache_scope_search_end(cache, scope, search, &trash);
+	} else if (amount == AMOUNT_SLICE) {
+		search_few(scope, search);
+	}
+	take_candidates(cache, search, query->now_ms, found, &trash);
+	cache_unlock(cache);
+	cache_trash_empty(&trash);
+	return amount != AMOUNT_TOO_MUCH;
+}
+
+/* ---------------------------------------------------------------- judging */
 
 /* What was answered: the document's choices, as they are written; the whole of what is no object with choices. */
 static struct bytes
@@ -223,36 +271,67 @@ judge(struct candidates *found, const struct cache_query *query, enum guard *fir
 	return found->count;
 }
 
+/* While others have the lock the use is not noted, which does no harm. */
 static void
 touch_if_there(struct cache *cache, const struct cache_entry *entry)
 {
 	struct cache_slot *slot;
 
-	cache_lock(cache);
+	if (!cache_try_lock(cache))
+		return;
 	slot = cache_slot_find(cache, &entry->key);
 	if (slot && slot->entry == entry)
 		cache_slot_touch(cache, slot);
 	cache_unlock(cache);
 }
 
+static void
+choose_match(struct cache *cache, const struct cache_query *query, struct candidates *found,
+             struct cache_match *match)
+{
+	size_t hit;
+
+	if (found->count == 0)
+		return;
+	hit = judge(found, query, &match->guard);
+	match->similarity = found->list[hit < found->count ? hit : 0].cosine;
+	for (size_t i = 0; i < found->count; i++) {
+		if (i == hit)
+			match->entry = found->list[i].entry;
+		else
+			cache_entry_unref(found->list[i].entry);
+	}
+	if (match->entry)
+		touch_if_there(cache, match->entry);
+}
+
 void
 cache_search(struct cache *cache, const struct cache_query *query, struct cache_match *match)
 {
 	struct candidates found = {.count = 0};
-	size_t hit;
 
 	*match = (struct cache_match){.guard = GUARD_NONE};
-	find_candidates(cache, query, &found);
-	if (found.count == 0)
-		return;
-	hit = judge(&found, query, &match->guard);
-	match->similarity = found.list[hit < found.count ? hit : 0].cosine;
-	for (size_t i = 0; i < found.count; i++) {
-		if (i == hit)
-			match->entry = found.list[i].entry;
-		else
-			cache_entry_unref(found.list[i].entry);
-	}
-	if (match->entry)
-		touch_if_there(cache, match->entry);
+	match->nothing = !find_candidates(cache, query, &found);
+	choose_match(cache, query, &found, match);
+}
+
+bool
+cache_try_search(struct cache *cache, const struct cache_query *query, struct cache_match *match)
+{
+	struct candidates found = {.count = 0};
+	struct index_search search = search_for(query);
+	bool cut_known;
+	enum amount amount = look(cache, query, &search, &cut_known);
+
+	*match = (struct cache_match){.nothing = amount == AMOUNT_NONE, .guard = GUARD_NONE};
+	if (amount != AMOUNT_SLICE)
+		return amount == AMOUNT_NONE;
+	if (!cut_known)
+		search.cut = sketch_cut(search.least, search_miss);
+	if (!sketch_make(&search.sketch, query->vector, query->dimensions))
+		return true;
+	if (!try_candidates(cache, query, &search, &found))
+		return false;
+	choose_match(cache, query, &found, match);
+	return true;
 }

@@ -113,11 +113,12 @@ cache_slot_join(struct cache *cache, struct cache_slot *slot, struct cache_trash
 	TAILQ_INSERT_HEAD(&cache->recent, slot, recent);
 	TAILQ_INSERT_HEAD(&caller->slots, slot, own);
 	slot->used = ++cache->uses;
-	slot->serial = (uint32_t)cache->figures.insertions++;
+	slot->serial = (uint32_t)cache->figures.insertions;
+	cache_figure_add(&cache->figures.insertions, 1);
 	caller->bytes += entry->bytes;
 	caller->entries++;
-	cache->figures.bytes += entry->bytes;
-	cache->figures.entries++;
+	cache_figure_add(&cache->figures.bytes, entry->bytes);
+	cache_figure_add(&cache->figures.entries, 1);
 	return true;
 }
 
@@ -134,8 +135,8 @@ cache_slot_leave(struct cache *cache, struct cache_slot *slot, struct cache_tras
 	cache_scope_leave(cache, slot, trash);
 	caller->bytes -= slot->entry->bytes;
 	caller->entries--;
-	cache->figures.bytes -= slot->entry->bytes;
-	cache->figures.entries--;
+	cache_figure_add(&cache->figures.bytes, -slot->entry->bytes);
+	cache_figure_add(&cache->figures.entries, -UINT64_C(1));
 	cache_caller_release(cache, caller, trash);
 	SLIST_INSERT_HEAD(&trash->slots, slot, trash);
 	trash->count++;
@@ -146,9 +147,9 @@ cache_slot_drop(struct cache *cache, struct cache_slot *slot, uint64_t now_ms,
                 struct cache_trash *trash)
 {
 	if (cache_slot_is_expired(slot, now_ms))
-		cache->figures.expired++;
+		cache_figure_add(&cache->figures.expired, 1);
 	else
-		cache->figures.evicted++;
+		cache_figure_add(&cache->figures.evicted, 1);
 	cache_slot_leave(cache, slot, trash);
 }
 

@@ -324,17 +324,11 @@ exchange_forget_request(struct exchange *x)
 		http_call_drop_body(x->client.call);
 }
 
-/* From the cache, with an identical request under way, or by asking. */
-static void
-exchange_answer(struct exchange *x)
+void
+exchange_answer_anew(struct exchange *x)
 {
-	struct cascade_options options = exchange_options(x);
 	struct api_error error = {0};
 
-	cascade_init(&x->cascade, &options);
-	x->cascading = true;
-	if (exchange_recall_exact(x))
-		return;
 	if (!exchange_prepare(x, &error)) {
 		exchange_fail(x, &error);
 	} else if (!exchange_follow(x)) {
@@ -342,6 +336,18 @@ exchange_answer(struct exchange *x)
 			exchange_lead(x);
 		exchange_ask(x);
 	}
+}
+
+/* From the cache, with an identical request under way, or by asking. */
+static void
+exchange_answer(struct exchange *x)
+{
+	struct cascade_options options = exchange_options(x);
+
+	cascade_init(&x->cascade, &options);
+	x->cascading = true;
+	if (!exchange_recall_exact(x))
+		exchange_answer_anew(x);
 }
 
 void
