@@ -6,7 +6,7 @@
  * the size: a long search gives it back in between. Wall-clock times are brought by the caller.
  *
  * But whoever holds the lock may lose its processor to another process, and for many milliseconds, for which an event loop
- * cannot wait. For loops there are the functions named try: they wait for at most 0.3 ms, and do nothing that takes long.
+ * cannot wait. For loops there are the functions named try: they wait for at most 0.3 ms, without sleeping, and do nothing that takes long.
  * Where that is not enough they return false, with nothing done; then the function without try is for a thread that
  * nobody waits for (net/errand.h).
  */

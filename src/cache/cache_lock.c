@@ -1,13 +1,14 @@
 /* Who waits for the cache's lock, and for how long. */
 #include <time.h>
 
+#include "base/clock.h"
 #include "cache/cache_private.h"
 
 enum {
 	GIVE_WAY_NAPS = 20, /* of at least 20 µs, in practice some 70 */
-	PATIENCE_NS =
-	        300 *
-	        1000, /* of a loop: about as long as anybody has the lock who keeps its processor */
+	/* Of a loop: about as long as anybody has the lock who keeps its processor. */
+	PATIENCE_US = 300,
+	SPIN_PAUSES = 16,
 };
 
 void
@@ -20,26 +21,35 @@ cache_lock(struct cache *cache)
 	__atomic_sub_fetch(&cache->waiting, 1, __ATOMIC_RELAXED);
 }
 
-/* By the wall clock, since sanitizers do not know pthread_mutex_clocklock. Is it set back just then, the wait is as long as
- * the lock is taken. */
-static struct timespec
-after_patience(void)
+static void
+pause_a_little(void)
 {
-	struct timespec at;
-
-	clock_gettime(CLOCK_REALTIME, &at);
-	at.tv_nsec += PATIENCE_NS;
-	if (at.tv_nsec >= 1000000000) {
-		at.tv_nsec -= 1000000000;
-		at.tv_sec++;
+	for (int i = 0; i < SPIN_PAUSES; i++) {
+#if defined(__x86_64__)
+		__builtin_ia32_pause();
+#else
+		__asm__ volatile("" ::: "memory");
+#endif
 	}
-	return at;
+}
+
+/* Without sleeping: whoever sleeps gets a processor back when others have had their turn. */
+static bool
+spin(struct cache *cache)
+{
+	uint64_t until_us = clock_now_us() + PATIENCE_US;
+
+	do {
+		pause_a_little();
+		if (pthread_mutex_trylock(&cache->lock) == 0)
+			return true;
+	} while (clock_now_us() < until_us);
+	return false;
 }
 
 bool
 cache_try_lock(struct cache *cache)
 {
-	struct timespec until;
 	bool locked;
 
 	if (pthread_mutex_trylock(&cache->lock) == 0)
@@ -47,9 +57,8 @@ cache_try_lock(struct cache *cache)
 	/* A turn of a loop is for many requests; not each of them shall wait. */
 	if (__atomic_load_n(&cache->stuck, __ATOMIC_RELAXED))
 		return false;
-	until = after_patience();
 	__atomic_add_fetch(&cache->waiting, 1, __ATOMIC_RELAXED);
-	locked = pthread_mutex_timedlock(&cache->lock, &until) == 0;
+	locked = spin(cache);
 	__atomic_sub_fetch(&cache->waiting, 1, __ATOMIC_RELAXED);
 	if (!locked)
 		__atomic_store_n(&cache->stuck, true, __ATOMIC_RELAXED);

@@ -14,13 +14,11 @@
 #include <unistd.h>
 
 typedef int wait_fn(int, struct epoll_event *, int, int);
-typedef int lock_fn(pthread_mutex_t *);
-typedef int timed_lock_fn(pthread_mutex_t *, const struct timespec *);
 
 static _Atomic uint64_t *longest;
+typedef int lock_fn(pthread_mutex_t *);
 static wait_fn *real_wait;
 static lock_fn *real_lock;
-static timed_lock_fn *real_timed_lock;
 static _Thread_local uint64_t began;  /* 0: no turn yet */
 static _Thread_local uint64_t waited; /* for locks */
 
@@ -60,19 +58,6 @@ pthread_mutex_lock(pthread_mutex_t *mutex)
 		*(void **)&real_lock = dlsym(RTLD_NEXT, "pthread_mutex_lock");
 	since = clock_ns(CLOCK_MONOTONIC);
 	result = real_lock(mutex);
-	waited += clock_ns(CLOCK_MONOTONIC) - since;
-	return result;
-}
-
-int
-pthread_mutex_timedlock(pthread_mutex_t *mutex, const struct timespec *until)
-{
-	uint64_t since = clock_ns(CLOCK_MONOTONIC);
-	int result;
-
-	if (!real_timed_lock)
-		*(void **)&real_timed_lock = dlsym(RTLD_NEXT, "pthread_mutex_timedlock");
-	result = real_timed_lock(mutex, until);
 	waited += clock_ns(CLOCK_MONOTONIC) - since;
 	return result;
 }

@@ -1,4 +1,4 @@
-/* busy: put into the daemon with LD_PRELOAD, whoever will not wait long for a mutex never gets it. */
+/* busy: put into the daemon with LD_PRELOAD, whoever will not wait for a mutex never gets it. */
 #include <errno.h>
 #include <pthread.h>
 
@@ -7,12 +7,4 @@ pthread_mutex_trylock(pthread_mutex_t *mutex)
 {
 	(void)mutex;
 	return EBUSY;
-}
-
-int
-pthread_mutex_timedlock(pthread_mutex_t *mutex, const struct timespec *until)
-{
-	(void)mutex;
-	(void)until;
-	return ETIMEDOUT;
 }

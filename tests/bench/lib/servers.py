@@ -97,18 +97,20 @@ def upstream():
 
 
 def gateway_config(up, access, *, workers=1, cache=None):
-    """Both models on the load upstream, which answers by the words in a prompt. `big` pins one. cache: its section of the
-    configuration; None: off."""
+    """Both models on the load upstream, which answers by the words in a prompt. `big` pins one; `undrafted` asks it,
+    too, and keeps its answer. cache: its section of the configuration; None: off."""
     return {
         "server": {"listen": ["127.0.0.1:0"], "workers": workers, "max_connections": 0},
         "providers": {"load": {"base_url": f"http://127.0.0.1:{up.port}/v1", "api_key": "sk-bench-upstream"}},
         "models": {
             "big": {"provider": "load", "model": "gpt-4.1"},
             "small": {"provider": "load", "model": "gpt-4.1-nano"},
+            "tiny": {"provider": "load", "model": "gpt-4.1-nano", "context": 16},
         },
         "routes": {
             "hold": {"drafter": "small", "heavyweight": "big", "stream": {"mode": "hold"}},
             "live": {"drafter": "small", "heavyweight": "big", "stream": {"mode": "live"}},
+            "undrafted": {"drafter": "tiny", "heavyweight": "big"},
         },
         "cache": cache or {"enabled": False},
         "metrics": {"enabled": True},

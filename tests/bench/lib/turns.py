@@ -14,6 +14,7 @@ from .rows import Row
 MOST_MS = 5
 BODY = 10 * 1000 * 1000
 TIMES = 3
+WRITTEN_S = 60  # at most, from one writing of the cache to the next
 
 
 class Turns:
@@ -110,15 +111,17 @@ def large_cache(up, count):
     seeds = itertools.count(1)
 
     def ask(requests, connections, headers=()):
-        load.run(turns.gateway.port, load.request(model="hold", words=words, headers=headers), connections=connections,
+        load.run(turns.gateway.port, load.request(model="undrafted", words=words, headers=headers), connections=connections,
                  requests=requests, varied=next(seeds), timeout=600)
 
     def written_ns():
         return file.stat().st_mtime_ns if file.exists() else 0
 
     def written():
-        before = written_ns()
+        before, end = written_ns(), time.monotonic() + WRITTEN_S
         while written_ns() == before:
+            if time.monotonic() > end:
+                raise load.Failed("the cache's file is not written")
             ask(200, 2)
 
     with watched(up, cache) as turns:
