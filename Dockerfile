@@ -22,7 +22,7 @@ RUN make && make install PREFIX=/usr/local DESTDIR=/out && strip /out/usr/local/
 FROM debian:12-slim
 RUN apt-get update \
 	&& apt-get install -y --no-install-recommends ca-certificates libcurl4 libevent-2.1-7 \
-		libevent-openssl-2.1-7 libevent-pthreads-2.1-7 libjansson4 libssl3 libyaml-0-2 \
+		libevent-openssl-2.1-7 libjansson4 libssl3 libyaml-0-2 \
 	&& rm -rf /var/lib/apt/lists/* \
 	&& useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent \
 		--shell /usr/sbin/nologin draft-thinker

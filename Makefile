@@ -27,7 +27,7 @@ DEPS_BENCH := python3 haproxy nginx valgrind
 NEED := tests/tools/need
 
 # ---------------------------------------------------------------------------- flags
-LIBS := libevent libevent_pthreads libevent_openssl libcurl jansson libssl libcrypto yaml-0.1
+LIBS := libevent libevent_openssl libcurl jansson libssl libcrypto yaml-0.1
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
         -Wwrite-strings -Wformat=2 -Wswitch-enum -Wvla -Wundef -Werror
 HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fPIE \

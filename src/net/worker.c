@@ -1,15 +1,17 @@
 /*
- * The event loop of one thread. Other threads reach it through a list under a mutex and one event
- * that wakes the loop; what is buried is freed by an event of its own, once the callback that buried it has returned. It has
+ * The event loop of one thread. Other threads reach it through a list under a mutex and a descriptor that wakes the loop;
+ * libevent knows of one thread only, and takes no locks. What is buried is freed by an event of its own, once the callback that buried it has returned. It has
  * no lower priority than the rest: libevent would starve it under load.
  */
 #include "net/worker.h"
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <event2/thread.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -33,14 +35,23 @@ struct worker {
 	unsigned index;
 	struct log *log; /* borrowed */
 	struct event_base *base;
-	struct event *wake;   /* activated by worker_post */
+	int wake_fd;          /* an eventfd: tasks were posted, or it is to stop */
+	struct event *wake;   /* it can be read */
 	struct event *sexton; /* activated by worker_bury */
 	struct grave *graves;
 	int fds; /* those below have their place in libevent's table */
 
+	atomic_bool stopping;
 	pthread_mutex_t mutex; /* guards the two below */
 	struct task *first, **last;
 };
+
+/* Any thread. */
+static void
+wake(struct worker *worker)
+{
+	eventfd_write(worker->wake_fd, 1);
+}
 
 static void
 run_tasks(struct worker *worker)
@@ -64,9 +75,14 @@ run_tasks(struct worker *worker)
 static void
 on_wake(evutil_socket_t fd, short what, void *arg)
 {
-	(void)fd;
+	struct worker *worker = arg;
+	eventfd_t count;
+
 	(void)what;
-	run_tasks(arg);
+	eventfd_read(fd, &count);
+	run_tasks(worker);
+	if (atomic_load(&worker->stopping))
+		event_base_loopexit(worker->base, NULL);
 }
 
 static void
@@ -95,14 +111,10 @@ worker_new(unsigned index, struct log *log)
 	struct worker *worker = mem_new(sizeof(*worker));
 	struct event_config *options;
 
-	/* Idempotent; the locks are what lets other threads activate our events. */
-	if (evthread_use_pthreads() < 0) {
-		free(worker);
-		return NULL;
-	}
 	worker->index = index;
 	worker->log = log;
 	worker->last = &worker->first;
+	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&worker->mutex, NULL);
 	options = event_config_new();
 	if (options) {
@@ -113,10 +125,12 @@ worker_new(unsigned index, struct log *log)
 		event_config_free(options);
 	}
 	if (worker->base) {
-		worker->wake = event_new(worker->base, -1, 0, on_wake, worker);
+		worker->wake = event_new(worker->base, worker->wake_fd, EV_READ | EV_PERSIST,
+		                         on_wake, worker);
 		worker->sexton = event_new(worker->base, -1, 0, on_sexton, worker);
 	}
-	if (!worker->wake || !worker->sexton) {
+	if (worker->wake_fd < 0 || !worker->wake || !worker->sexton ||
+	    event_add(worker->wake, NULL) < 0) {
 		worker_free(worker);
 		return NULL;
 	}
@@ -141,6 +155,8 @@ worker_free(struct worker *worker)
 		event_free(worker->sexton);
 	if (worker->base)
 		event_base_free(worker->base);
+	if (worker->wake_fd >= 0)
+		close(worker->wake_fd);
 	pthread_mutex_destroy(&worker->mutex);
 	free(worker);
 }
@@ -156,21 +172,26 @@ worker_run(struct worker *worker)
 void
 worker_stop(struct worker *worker)
 {
-	event_base_loopexit(worker->base, NULL);
+	atomic_store(&worker->stopping, true);
+	wake(worker);
 }
 
 void
 worker_post(struct worker *worker, void (*run)(void *arg), void *arg)
 {
 	struct task *task = mem_new(sizeof(*task));
+	bool is_first;
 
 	task->run = run;
 	task->arg = arg;
 	pthread_mutex_lock(&worker->mutex);
+	is_first = !worker->first;
 	*worker->last = task;
 	worker->last = &task->next;
 	pthread_mutex_unlock(&worker->mutex);
-	event_active(worker->wake, 0, 0);
+	/* Whoever put the first one there wakes it for all of them. */
+	if (is_first)
+		wake(worker);
 }
 
 void

@@ -430,7 +430,7 @@ def threads_at_work(gateway):
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_all_workers_share_the_work(start, upstream, workers):
-    """Each thread takes some of 64 connections; the odds against it are below 1 to 10^10."""
+    """Each thread takes some of 64 connections; the odds against it are below 1 to 10^10. Others wake up now and then."""
     upstream.on("small-1", confident())
     gateway = start(server={"workers": workers})
     before = threads_at_work(gateway)
@@ -440,7 +440,8 @@ def test_all_workers_share_the_work(start, upstream, workers):
             assert client.request("POST", "/v1/chat/completions", CHAT).status == 200
         client.close()
     after = threads_at_work(gateway)
-    assert sum(after[thread] - before.get(thread, 0) >= 20 for thread in after) == workers, (before, after)
+    grown = {thread: after[thread] - before.get(thread, 0) for thread in after}
+    assert sum(n >= 20 and n * 10 >= max(grown.values()) for n in grown.values()) == workers, grown
 
 
 def test_two_workers_reload(start, upstream):
