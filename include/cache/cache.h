@@ -6,9 +6,9 @@
  * the size: a long search gives it back in between. Wall-clock times are brought by the caller.
  *
  * But whoever holds the lock may lose its processor to another process, and for many milliseconds, for which an event loop
- * cannot wait. For loops there are the functions named try: they wait for at most 0.3 ms, without sleeping, and do nothing that takes long.
- * Where that is not enough they return false, with nothing done; then the function without try is for a thread that
- * nobody waits for (net/errand.h).
+ * cannot wait. For loops there are the functions named try: they wait for at most 0.3 ms, without sleeping, and do nothing
+ * that takes long. Where that is not enough they return false, with nothing done; then the function without try is for a
+ * thread that nobody waits for (net/errand.h).
  */
 #ifndef CACHE_CACHE_H
 #define CACHE_CACHE_H
@@ -68,7 +68,7 @@ struct cache_match {
 
 /* The most similar entry of the scope that no guard refuses. */
 void cache_search(struct cache *cache, const struct cache_query *query, struct cache_match *match);
-/* A scope of more than some 10,000 entries takes long. */
+/* A scope of more than 16,384 entries takes long. */
 bool cache_try_search(struct cache *cache, const struct cache_query *query,
                       struct cache_match *match);
 

@@ -8,12 +8,10 @@
 #include "net/worker.h"
 
 struct errand {
-	/* Set by the owner. */
-	void (*run)(struct errand
-	                    *errand); /* the helper's thread; not once the helper is being freed */
-	void (*done)(
-	        struct errand *
-	                errand); /* the worker's thread, in any case; then it is its owner's again */
+	/* Set by the owner. On the helper's thread; not once the helper is being freed. */
+	void (*run)(struct errand *errand);
+	/* Likewise. On the worker's thread, in any case, and never before errand_send has returned; then it is its owner's again. */
+	void (*done)(struct errand *errand);
 	/* The errand's own. */
 	struct helper_job job;
 	struct worker *worker;

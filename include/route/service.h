@@ -28,8 +28,9 @@ struct service {
 	struct load *requests;   /* chat requests of all workers */
 	struct log_sink *access; /* NULL: no access log */
 	struct cache *cache;     /* all workers' */
-	struct helper *searcher; /* likewise: for look-ups that take long */
-	struct helper *reader;   /* likewise: for bodies that are large */
+	struct helper
+	        *searcher;     /* likewise: for what takes long in the cache, or finds it locked */
+	struct helper *reader; /* likewise: for bodies that are large */
 	struct flight_table flights;
 	TAILQ_HEAD(service_ripe, exchange)
 	ripe;                       /* exchanges with events to be sent at the end of this turn */

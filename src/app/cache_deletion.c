@@ -81,11 +81,11 @@ deletion_begin(struct service *service, struct http_call *call, const char *id)
 	        .caller = recall_caller(http_call_header(call, "Authorization")),
 	        .id = id ? mem_copy(bytes_of(id)) : NULL,
 	};
-	http_call_watch(call, on_client_gone, NULL, deletion);
-	if (errand_send(&deletion->errand, service->searcher, service->worker))
+	if (errand_send(&deletion->errand, service->searcher, service->worker)) {
+		http_call_watch(call, on_client_gone, NULL, deletion);
 		return;
+	}
 	deletion_free(deletion);
-	http_call_watch(call, NULL, NULL, NULL);
 	api_error_set(&error, 503, NULL, "over_capacity", "Too much is waiting for the cache.");
 	error.retry_after_ms = 1000;
 	endpoint_fail(service, call, &error, NULL);

@@ -45,7 +45,7 @@ struct gateway {
 	struct plan *plan;     /* in force; the main thread's reference */
 	struct load *requests; /* chat requests in flight, all workers together */
 	struct cache *cache;
-	struct helper *searcher; /* looks through a large cache */
+	struct helper *searcher; /* what takes long in the cache, or finds it locked */
 	struct helper *reader;   /* reads large bodies */
 	struct archive *archive; /* NULL: the cache has no file */
 	struct station *stations;

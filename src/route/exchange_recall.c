@@ -112,12 +112,12 @@ job_send(struct recall_job *job, void (*run)(struct errand *), void (*done)(stru
 
 	job->errand.run = run;
 	job->errand.done = done;
+	if (!errand_send(&job->errand, x->service->searcher, x->service->worker)) {
+		job_free(job);
+		return false;
+	}
 	x->recall.job = job;
-	if (errand_send(&job->errand, x->service->searcher, x->service->worker))
-		return true;
-	x->recall.job = NULL;
-	job_free(job);
-	return false;
+	return true;
 }
 
 /* Who wanted it, and what was found, with its reference; NULL: nobody wants it any more. */
