@@ -22,6 +22,7 @@
 
 #include "base/bytes.h"
 #include "net/worker.h"
+#include "wire/http_field.h"
 
 struct http_server;
 struct http_call;
@@ -100,7 +101,8 @@ void http_server_free(struct http_server *server);
 /* The request. All texts are borrowed from the call. */
 const char *http_call_method(const struct http_call *call); /* upper case, e.g. "POST" */
 const char *http_call_path(const struct http_call *call);   /* percent-decoded, without the query */
-const char *http_call_header(const struct http_call *call, const char *name); /* first, or NULL */
+const char *http_call_header(const struct http_call *call,
+                             enum http_field field); /* the first, or NULL */
 /* In one piece; empty when there is no memory for that. */
 struct bytes http_call_body(struct http_call *call);
 /* The header fields take memory that is not needed while an answer is waited for; http_call_header must not be called any

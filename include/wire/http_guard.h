@@ -19,6 +19,7 @@
 #define WIRE_HTTP_GUARD_H
 
 #include "base/bytes.h"
+#include "wire/http_field.h"
 
 enum http_guard_state {
 	HTTP_GUARD_HEAD,    /* reading a head (or waiting for one) */
@@ -44,9 +45,9 @@ struct http_guard {
 	size_t head_bytes;   /* trailers included */
 	size_t token_bytes;  /* length of the method, target start, name or value last read */
 	size_t chunk_digits; /* of the chunk size being read */
-	char token[20];      /* its first bytes */
+	char token[HTTP_FIELD_NAME_MAX]; /* its first bytes */
 	uint8_t step;
-	uint8_t field;     /* which of the fields that matter is being read */
+	uint8_t field;     /* enum http_field: which is being read, or was last */
 	uint8_t method;    /* which of the methods */
 	uint8_t minor;     /* HTTP/1.minor */
 	bool method_lower; /* a lower-case letter in it: not a method of ours */
@@ -61,6 +62,10 @@ void http_guard_limit(struct http_guard *g, size_t max_head_bytes, uint64_t max_
 
 /* Looks at the next bytes. Stops early at a refusal. Returns the state after them. */
 enum http_guard_state http_guard_feed(struct http_guard *g, struct bytes input);
+
+/* As http_guard_feed, and puts into kept[input.n] what is left of these bytes without the header fields that nothing here
+ * reads (http_field.h), as far as a field lies in them as a whole. Returns how many are left. */
+size_t http_guard_sift(struct http_guard *g, struct bytes input, char *kept);
 
 /* How many of the coming bytes are body, whatever they are: the caller may pass up to so many by
  * http_guard_skip instead of showing them to http_guard_feed. */

@@ -78,7 +78,7 @@ deletion_begin(struct service *service, struct http_call *call, const char *id)
 	        .errand = {.run = deletion_run, .done = deletion_done},
 	        .service = service,
 	        .call = call,
-	        .caller = recall_caller(http_call_header(call, "Authorization")),
+	        .caller = recall_caller(http_call_header(call, HTTP_FIELD_AUTHORIZATION)),
 	        .id = id ? mem_copy(bytes_of(id)) : NULL,
 	};
 	if (errand_send(&deletion->errand, service->searcher, service->worker)) {

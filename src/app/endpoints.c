@@ -72,7 +72,7 @@ endpoint_reply(struct service *service, struct http_call *call, const char *type
 	struct http_header headers[] = {
 	        {"X-Request-ID", id}, {"Content-Type", type}, {"Cache-Control", "no-store"}};
 
-	request_id_choose(http_call_header(call, "X-Request-ID"), &service->random, id);
+	request_id_choose(http_call_header(call, HTTP_FIELD_REQUEST_ID), &service->random, id);
 	endpoint_log(service, call, id, 200, NULL, body.n);
 	http_reply(call, 200, headers, 3, body);
 }
@@ -93,7 +93,7 @@ endpoint_fail(struct service *service, struct http_call *call, const struct api_
 		headers[count++] = (struct http_header){"Retry-After", "1"};
 	buf_init(&body, 0);
 	api_error_write(error, &body);
-	request_id_choose(http_call_header(call, "X-Request-ID"), &service->random, id);
+	request_id_choose(http_call_header(call, HTTP_FIELD_REQUEST_ID), &service->random, id);
 	metric_add(service->shard, METRIC_ERRORS, error->type, NULL, 1);
 	endpoint_log(service, call, id, error->status, error->type, body.n);
 	http_reply(call, error->status, headers, count, buf_bytes(&body));
@@ -106,7 +106,7 @@ endpoint_done(struct service *service, struct http_call *call)
 	char id[REQUEST_ID_MAX + 1];
 	struct http_header header = {"X-Request-ID", id};
 
-	request_id_choose(http_call_header(call, "X-Request-ID"), &service->random, id);
+	request_id_choose(http_call_header(call, HTTP_FIELD_REQUEST_ID), &service->random, id);
 	endpoint_log(service, call, id, 204, NULL, 0);
 	http_reply(call, 204, &header, 1, (struct bytes){"", 0});
 }

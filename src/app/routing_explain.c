@@ -219,11 +219,11 @@ explanation_read(struct explanation *e, struct http_call *call, struct reading *
                  struct api_error *error)
 {
 	struct recall_headers headers = {
-	        .authorization = http_call_header(call, "Authorization"),
-	        .cache_control = http_call_header(call, "Cache-Control"),
-	        .threshold = http_call_header(call, "X-Cache-Threshold"),
+	        .authorization = http_call_header(call, HTTP_FIELD_AUTHORIZATION),
+	        .cache_control = http_call_header(call, HTTP_FIELD_CACHE_CONTROL),
+	        .threshold = http_call_header(call, HTTP_FIELD_CACHE_THRESHOLD),
 	};
-	const char *forced = http_call_header(call, "X-Gateway-Force-Model");
+	const char *forced = http_call_header(call, HTTP_FIELD_FORCE_MODEL);
 	const struct plan *plan = e->service->plan;
 	struct choose_spec spec = {
 	        .plan = plan,

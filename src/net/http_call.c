@@ -158,9 +158,11 @@ list_has_close(const char *list)
 
 /* The first letter tells most names apart: a request is asked for several that it does not have. */
 static bool
-is_named(const struct evkeyval *field, const char *name)
+is_named(const struct evkeyval *kept, enum http_field field)
 {
-	return (field->key[0] | 0x20) == (name[0] | 0x20) && strcasecmp(field->key, name) == 0;
+	const char *name = http_field_name(field);
+
+	return (kept->key[0] | 0x20) == (name[0] | 0x20) && strcasecmp(kept->key, name) == 0;
 }
 
 /* WORKAROUND(libevent-2.1): evhttp's reader of chunk sizes is lenient. The guard is strict, but no
@@ -176,9 +178,9 @@ http_call_wants_close(const struct http_call *call)
 		return true;
 	TAILQ_FOREACH(field, fields, next)
 	{
-		if (is_named(field, "Connection") && list_has_close(field->value))
+		if (is_named(field, HTTP_FIELD_CONNECTION) && list_has_close(field->value))
 			return true;
-		if (is_named(field, "Transfer-Encoding"))
+		if (is_named(field, HTTP_FIELD_TRANSFER_ENCODING))
 			return true;
 	}
 	return false;
@@ -197,17 +199,17 @@ http_call_path(const struct http_call *call)
 }
 
 const char *
-http_call_header(const struct http_call *call, const char *name)
+http_call_header(const struct http_call *call, enum http_field field)
 {
 	struct evhttp_request *request = http_call_check(call)->request;
-	struct evkeyval *field;
+	struct evkeyval *kept;
 
 	if (call->headless)
 		die("a call is asked for a header that it has dropped");
-	TAILQ_FOREACH(field, evhttp_request_get_input_headers(request), next)
+	TAILQ_FOREACH(kept, evhttp_request_get_input_headers(request), next)
 	{
-		if (is_named(field, name))
-			return field->value + strspn(field->value, " \t");
+		if (is_named(kept, field))
+			return kept->value + strspn(kept->value, " \t");
 	}
 	return NULL;
 }

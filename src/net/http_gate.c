@@ -3,8 +3,8 @@
  * moment in which it is added, before any read callback and before the loop sends it. What
  * wire/http_guard refuses never reaches evhttp, and what evhttp would answer by itself never leaves.
  *
- * They run inside the read or the write, so they change no buffer and free nothing; what follows
- * from what they saw happens on the connection's next turn.
+ * They run inside the read or the write, so they free nothing; what follows from what they saw happens on the
+ * connection's next turn. The one change they make is that header fields which nothing reads leave the input.
  */
 #include "net/http_conn.h"
 
@@ -44,6 +44,31 @@ gate_show(struct http_conn *conn, struct evbuffer *input, size_t added)
 	}
 }
 
+/* The same with bytes that are all there is in the input. evhttp copies each field of a head, name and value, into
+ * memory of its own, and frees it again: 2,600 instructions for each that nobody will ask for. */
+static void
+gate_sift(struct http_conn *conn, struct evbuffer *input, size_t added)
+{
+	struct evbuffer_iovec piece[PIECES];
+	int pieces = evbuffer_peek(input, -1, NULL, piece, PIECES);
+	char *kept = conn->server->sifted;
+	size_t n = 0;
+
+	if (pieces > PIECES) {
+		gate_show(conn, input, added);
+		return;
+	}
+	for (int i = 0; i < pieces; i++)
+		n += http_guard_sift(&conn->guard,
+		                     (struct bytes){piece[i].iov_base, piece[i].iov_len}, kept + n);
+	if (n == added)
+		return;
+	evbuffer_cb_clear_flags(input, conn->input_cb, EVBUFFER_CB_ENABLED);
+	if (evbuffer_drain(input, added) < 0 || evbuffer_add(input, kept, n) < 0)
+		http_conn_break(conn);
+	evbuffer_cb_set_flags(input, conn->input_cb, EVBUFFER_CB_ENABLED);
+}
+
 void
 on_conn_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg)
 {
@@ -65,7 +90,11 @@ on_conn_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void 
 		http_conn_wake(conn);
 		return;
 	}
-	gate_show(conn, input, info->n_added);
+	if (info->orig_size == 0 && info->n_added <= sizeof(conn->server->sifted) &&
+	    http_guard_opaque(&conn->guard) == 0)
+		gate_sift(conn, input, info->n_added);
+	else
+		gate_show(conn, input, info->n_added);
 	if (conn->ours && evbuffer_get_length(input) > HTTP_AHEAD_BYTES)
 		conn->deaf = conn->closing = true;
 	/* Complete requests that came before the refused one are answered first. */

@@ -200,7 +200,7 @@ exchange_arm_deadline(struct exchange *x)
 static bool
 exchange_resolve(struct exchange *x, struct api_error *error)
 {
-	const char *forced = http_call_header(x->client.call, "X-Gateway-Force-Model");
+	const char *forced = http_call_header(x->client.call, HTTP_FIELD_FORCE_MODEL);
 
 	if (forced && *forced)
 		return resolve_forced(x->plan->config, forced, &x->pinned, error);

@@ -14,8 +14,6 @@
 #include "wire/sse_reader.h"
 #include "wire/sse_write.h"
 
-#define PROJECT_HEADER "X-Gateway-Project-Id"
-
 enum { PROJECT_ID_MAX = 64 };
 
 /* ---------------------------------------------------------------- whose request it is */
@@ -24,7 +22,7 @@ static void
 choose_id(struct exchange *x, bool good)
 {
 	struct exchange_client *client = &x->client;
-	const char *header = http_call_header(client->call, "X-Request-ID");
+	const char *header = http_call_header(client->call, HTTP_FIELD_REQUEST_ID);
 	char *asked = client->request->request_id;
 
 	if (client->dialect != DIALECT_REQUEST_ID) {
@@ -49,11 +47,11 @@ is_project_id(const char *header)
 bool
 exchange_check_project(const struct exchange *x, struct api_error *error)
 {
-	const char *header = http_call_header(x->client.call, PROJECT_HEADER);
+	const char *header = http_call_header(x->client.call, HTTP_FIELD_PROJECT);
 
 	if (header && !is_project_id(header)) {
 		api_error_set(error, 400, NULL, "invalid_value",
-		              "The header " PROJECT_HEADER " must be 1 to 64 of A-Z a-z 0-9 . _ "
+		              "The header X-Gateway-Project-Id must be 1 to 64 of A-Z a-z 0-9 . _ "
 		              ": -.");
 		return false;
 	}
@@ -63,7 +61,7 @@ exchange_check_project(const struct exchange *x, struct api_error *error)
 void
 exchange_choose_names(struct exchange *x, bool good)
 {
-	const char *header = http_call_header(x->client.call, PROJECT_HEADER);
+	const char *header = http_call_header(x->client.call, HTTP_FIELD_PROJECT);
 	const char *project_id = x->client.request->project_id;
 
 	choose_id(x, good);

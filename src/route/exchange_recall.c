@@ -47,9 +47,9 @@ exchange_recall_init(struct exchange *x, struct api_error *error)
 {
 	struct http_call *call = x->client.call;
 	struct recall_headers headers = {
-	        .authorization = http_call_header(call, "Authorization"),
-	        .cache_control = http_call_header(call, "Cache-Control"),
-	        .threshold = http_call_header(call, "X-Cache-Threshold"),
+	        .authorization = http_call_header(call, HTTP_FIELD_AUTHORIZATION),
+	        .cache_control = http_call_header(call, HTTP_FIELD_CACHE_CONTROL),
+	        .threshold = http_call_header(call, HTTP_FIELD_CACHE_THRESHOLD),
 	};
 	struct bytes identity = {"", 0};
 

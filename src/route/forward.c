@@ -543,7 +543,7 @@ forward_begin(struct service *service, struct http_call *call, struct reading *r
 	snprintf(forward->path, sizeof(forward->path), "%s", http_call_path(call));
 	forward->started_us = http_call_started_us(call);
 	forward->began_us = reading_began_us(reading, service->worker);
-	request_id_choose(http_call_header(call, "X-Request-ID"), &forward->service->random,
+	request_id_choose(http_call_header(call, HTTP_FIELD_REQUEST_ID), &forward->service->random,
 	                  forward->id);
 	metric_add(service->shard, METRIC_IN_FLIGHT, NULL, NULL, 1);
 	http_call_watch(call, on_client_gone, NULL, forward);

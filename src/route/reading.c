@@ -45,7 +45,7 @@ reading_free(struct reading *reading)
 static bool
 check_encoding(const struct http_call *call, struct api_error *error)
 {
-	const char *encoding = http_call_header(call, "Content-Encoding");
+	const char *encoding = http_call_header(call, HTTP_FIELD_CONTENT_ENCODING);
 
 	if (!encoding || strcasecmp(encoding, "identity") == 0)
 		return true;

@@ -231,7 +231,7 @@ endpoint_allows(const struct endpoint *endpoint, const char *method)
 static bool
 is_authorized(const struct simulator *s, const struct http_call *call)
 {
-	const char *value = http_call_header(call, "Authorization");
+	const char *value = http_call_header(call, HTTP_FIELD_AUTHORIZATION);
 
 	if (!s->authorization)
 		return true;

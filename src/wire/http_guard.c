@@ -34,8 +34,6 @@ enum step {
 	STEP_TRAILER_LF,
 };
 
-enum field { FIELD_OTHER, FIELD_HOST, FIELD_LENGTH, FIELD_ENCODING, FIELD_EXPECT };
-
 enum method { METHOD_UNKNOWN, METHOD_HEAD, METHOD_OPTIONS, METHOD_OTHER };
 
 /* More digits than any size needs are a way to hide one. */
@@ -227,31 +225,34 @@ on_line_end(struct http_guard *g, unsigned char c, enum step next)
 		refuse(g, 400, "A line must end with CR and LF.");
 }
 
+/* The field's value decides what the guard does. */
+static bool
+is_about_framing(const struct http_guard *g)
+{
+	return g->field == HTTP_FIELD_HOST || g->field == HTTP_FIELD_CONTENT_LENGTH ||
+	       g->field == HTTP_FIELD_TRANSFER_ENCODING || g->field == HTTP_FIELD_EXPECT;
+}
+
 static void
 on_field_start(struct http_guard *g)
 {
-	static const char twice[] = "Host, Content-Length and Transfer-Encoding may stand once.";
+	size_t n = g->token_bytes;
+	bool *seen = NULL;
 
-	g->field = FIELD_OTHER;
 	g->value_ended = false;
-	if (token_is(g, "host")) {
-		if (g->has_host)
-			refuse(g, 400, twice);
-		g->has_host = true;
-		g->field = FIELD_HOST;
-	} else if (token_is(g, "content-length")) {
-		if (g->has_length)
-			refuse(g, 400, twice);
-		g->has_length = true;
-		g->field = FIELD_LENGTH;
-	} else if (token_is(g, "transfer-encoding")) {
-		if (g->has_encoding)
-			refuse(g, 400, twice);
-		g->has_encoding = true;
-		g->field = FIELD_ENCODING;
-	} else if (token_is(g, "expect")) {
-		g->field = FIELD_EXPECT;
-	}
+	g->field = HTTP_FIELD_OTHER;
+	if (n <= sizeof(g->token))
+		g->field = (uint8_t)http_field_find((struct bytes){g->token, n});
+	if (g->field == HTTP_FIELD_HOST)
+		seen = &g->has_host;
+	else if (g->field == HTTP_FIELD_CONTENT_LENGTH)
+		seen = &g->has_length;
+	else if (g->field == HTTP_FIELD_TRANSFER_ENCODING)
+		seen = &g->has_encoding;
+	if (seen && *seen)
+		refuse(g, 400, "Host, Content-Length and Transfer-Encoding may stand once.");
+	else if (seen)
+		*seen = true;
 	token_start(g);
 }
 
@@ -276,7 +277,7 @@ on_name_byte(struct http_guard *g, unsigned char c, enum step end, enum step val
 	}
 }
 
-/* The value of a field that matters is one word; white space may stand around it. */
+/* The value of such a field is one word; white space may stand around it. */
 static void
 on_word_byte(struct http_guard *g, unsigned char c)
 {
@@ -285,14 +286,14 @@ on_word_byte(struct http_guard *g, unsigned char c)
 		return;
 	}
 	if (g->value_ended) {
-		if (g->field == FIELD_EXPECT)
+		if (g->field == HTTP_FIELD_EXPECT)
 			refuse(g, 417, "Only Expect: 100-continue is understood.");
 		else
 			refuse(g, 400, "Host, Content-Length and Transfer-Encoding are one word.");
 		return;
 	}
 	token_add(g, c);
-	if (g->field != FIELD_LENGTH)
+	if (g->field != HTTP_FIELD_CONTENT_LENGTH)
 		return;
 	if (c < '0' || c > '9')
 		refuse(g, 400, "Content-Length must be digits.");
@@ -305,22 +306,16 @@ static void
 on_value_end(struct http_guard *g)
 {
 	g->step = STEP_VALUE_LF;
-	switch ((enum field)g->field) {
-	case FIELD_LENGTH:
+	if (g->field == HTTP_FIELD_CONTENT_LENGTH) {
 		if (g->token_bytes == 0)
 			refuse(g, 400, "Content-Length must be digits.");
-		break;
-	case FIELD_ENCODING:
+	} else if (g->field == HTTP_FIELD_TRANSFER_ENCODING) {
 		g->chunked = token_is(g, "chunked");
 		if (!g->chunked)
 			refuse(g, 400, "Transfer-Encoding must be chunked.");
-		break;
-	case FIELD_EXPECT:
+	} else if (g->field == HTTP_FIELD_EXPECT) {
 		if (g->minor > 0 && !token_is(g, "100-continue"))
 			refuse(g, 417, "Only Expect: 100-continue is understood.");
-		break;
-	case FIELD_HOST:
-	case FIELD_OTHER: break;
 	}
 }
 
@@ -331,7 +326,7 @@ on_value_byte(struct http_guard *g, unsigned char c)
 		on_value_end(g);
 	else if (!is_value_byte(c))
 		refuse(g, 400, "A field value must not hold control characters.");
-	else if (g->field != FIELD_OTHER)
+	else if (is_about_framing(g))
 		on_word_byte(g, c);
 }
 
@@ -534,8 +529,7 @@ pass_run(struct http_guard *g, const char *p, size_t n)
 
 	if (g->step == STEP_NAME || g->step == STEP_TRAILER_NAME)
 		kind = BYTE_TOKEN;
-	else if (g->step == STEP_TRAILER_VALUE ||
-	         (g->step == STEP_VALUE && g->field == FIELD_OTHER))
+	else if (g->step == STEP_TRAILER_VALUE || (g->step == STEP_VALUE && !is_about_framing(g)))
 		kind = BYTE_VALUE;
 	else if (g->step == STEP_TARGET)
 		kind = BYTE_TARGET;
@@ -548,9 +542,73 @@ pass_run(struct http_guard *g, const char *p, size_t n)
 	return run;
 }
 
-enum http_guard_state
-http_guard_feed(struct http_guard *g, struct bytes input)
+/* At the start of a line: how long it is, if it is a field that is here as a whole and about whose value nothing is to
+ * be found out. 0: it goes step by step. */
+static size_t
+pass_field(struct http_guard *g, const char *p, size_t n)
 {
+	size_t room = g->max_head_bytes > g->head_bytes ? g->max_head_bytes - g->head_bytes : 0;
+	size_t most = n < room ? n : room, name = run_of(BYTE_TOKEN, p, most), end;
+
+	if (name == 0 || name == most || p[name] != ':')
+		return 0;
+	end = name + 1 + run_of(BYTE_VALUE, p + name + 1, most - name - 1);
+	if (most - end < 2 || p[end] != '\r' || p[end + 1] != '\n')
+		return 0;
+	g->field = (uint8_t)http_field_find((struct bytes){p, name});
+	if (is_about_framing(g))
+		return 0;
+	g->head_bytes += end + 2;
+	return end + 2;
+}
+
+/* What is left of an input: fields that nothing reads are passed over. */
+struct sieve {
+	char *kept; /* NULL: nobody asks for it */
+	size_t n;
+	const char *from; /* the first byte not yet kept */
+	const char *line; /* where in the input the current line of a head began; NULL: before it */
+};
+
+static void
+sieve_keep(struct sieve *sieve, const char *end)
+{
+	size_t n = (size_t)(end - sieve->from);
+
+	memcpy(sieve->kept + sieve->n, sieve->from, n);
+	sieve->n += n;
+	sieve->from = end;
+}
+
+/* The current line, which ends here. */
+static void
+sieve_leave_out(struct sieve *sieve, const char *end)
+{
+	sieve_keep(sieve, sieve->line);
+	sieve->from = end;
+}
+
+/* One byte of a head, at p. */
+static void
+sift_head_byte(struct http_guard *g, const char *p, struct sieve *sieve)
+{
+	uint8_t step = g->step;
+
+	on_head_byte(g, (unsigned char)*p);
+	if (!sieve->kept)
+		return;
+	if (step == STEP_FIELD)
+		sieve->line = p;
+	else if (step == STEP_VALUE_LF && g->step == STEP_FIELD && g->field == HTTP_FIELD_OTHER &&
+	         sieve->line)
+		sieve_leave_out(sieve, p + 1);
+}
+
+static void
+sift(struct http_guard *g, struct bytes input, struct sieve *sieve)
+{
+	size_t passed;
+
 	for (size_t i = 0; i < input.n && g->state != HTTP_GUARD_REFUSED;) {
 		if (in_body(g)) {
 			uint64_t opaque = http_guard_opaque(g);
@@ -561,11 +619,35 @@ http_guard_feed(struct http_guard *g, struct bytes input)
 			else
 				on_framing_byte(g, (unsigned char)input.p[i]);
 			i += opaque > 0 ? n : 1;
+		} else if (g->step == STEP_FIELD &&
+		           (passed = pass_field(g, input.p + i, input.n - i)) > 0) {
+			sieve->line = input.p + i;
+			i += passed;
+			if (sieve->kept && g->field == HTTP_FIELD_OTHER)
+				sieve_leave_out(sieve, input.p + i);
 		} else {
 			i += pass_run(g, input.p + i, input.n - i);
 			if (i < input.n)
-				on_head_byte(g, (unsigned char)input.p[i++]);
+				sift_head_byte(g, input.p + i++, sieve);
 		}
 	}
+}
+
+enum http_guard_state
+http_guard_feed(struct http_guard *g, struct bytes input)
+{
+	struct sieve sieve = {0};
+
+	sift(g, input, &sieve);
 	return g->state;
+}
+
+size_t
+http_guard_sift(struct http_guard *g, struct bytes input, char *kept)
+{
+	struct sieve sieve = {.kept = kept, .from = input.p};
+
+	sift(g, input, &sieve);
+	sieve_keep(&sieve, input.p + input.n);
+	return sieve.n;
 }

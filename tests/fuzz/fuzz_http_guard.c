@@ -123,6 +123,36 @@ request_end(const char *p, const char *end, bool lenient)
 	return r.has_length && r.length > (size_t)(end - next) ? NULL : next + r.length;
 }
 
+/* What is left of an input has the verdict of the whole, and is left as it is when it is sifted again. */
+static void
+check_sieve(const struct http_guard *whole, const char *input, size_t size, size_t cut)
+{
+	char *kept = malloc(size + 1), *again = malloc(size + 1);
+	struct http_guard g;
+	size_t n;
+
+	if (!kept || !again)
+		abort();
+	http_guard_init(&g, HEAD_MAX, BODY_MAX);
+	n = http_guard_sift(&g, (struct bytes){input, cut}, kept);
+	n += http_guard_sift(&g, (struct bytes){input + cut, size - cut}, kept + n);
+	if (g.state != whole->state || g.requests != whole->requests || g.status != whole->status ||
+	    g.why != whole->why)
+		fail("sifted, another verdict");
+	http_guard_init(&g, HEAD_MAX, BODY_MAX);
+	feed(&g, kept, n);
+	/* A head that was too large may have become small enough. */
+	if (whole->status != 431 && (g.requests != whole->requests || g.status != whole->status))
+		fail("what is left has another verdict");
+	if (cut == size && whole->status != 431) {
+		http_guard_init(&g, HEAD_MAX, BODY_MAX);
+		if (http_guard_sift(&g, (struct bytes){kept, n}, again) != n)
+			fail("not everything was left out at once");
+	}
+	free(kept);
+	free(again);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -149,6 +179,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (whole.state != pieces.state || whole.requests != pieces.requests ||
 	    whole.status != pieces.status || whole.why != pieces.why)
 		fail("another cutting, another verdict");
+	check_sieve(&whole, input, size, size);
+	check_sieve(&whole, input, size, size / 2);
 
 	/* Byte by byte, to know where each request ends. */
 	http_guard_init(&pieces, HEAD_MAX, BODY_MAX);

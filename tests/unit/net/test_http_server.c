@@ -279,7 +279,8 @@ START_TEST(test_headers_are_found_in_any_case_and_the_first_counts)
 	fixture_init(&f);
 	fixture_start(&f);
 	ask(&f,
-	    "GET /header HTTP/1.1\r\nHost: x\r\nX-TEST:\t one \r\nx-test: two\r\nConnection: "
+	    "GET /header HTTP/1.1\r\nHost: x\r\nX-REQUEST-ID:\t one \r\nx-request-id: "
+	    "two\r\nConnection: "
 	    "close\r\n\r\n",
 	    out, sizeof(out));
 	ck_assert_str_eq(strstr(out, "\r\n\r\n") + 4, "one");

@@ -214,6 +214,75 @@ START_TEST(test_bodies_may_be_skipped_unseen)
 }
 END_TEST
 
+static size_t
+sift(struct bytes input, size_t cut, char *kept)
+{
+	struct http_guard g;
+	size_t n;
+
+	http_guard_init(&g, HEAD_MAX, BODY_MAX);
+	n = http_guard_sift(&g, (struct bytes){input.p, cut}, kept);
+	return n + http_guard_sift(&g, (struct bytes){input.p + cut, input.n - cut}, kept + n);
+}
+
+START_TEST(test_fields_that_nothing_reads_are_left_out)
+{
+	static const char *const pairs[][2] = {
+	        {"", ""},
+	        {"GET / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"},
+	        {"GET / HTTP/1.1\r\nUser-Agent: x\r\nHost: h\r\nX-A:\r\nX-B: \t b\r\n\r\n",
+	         "GET / HTTP/1.1\r\nHost: h\r\n\r\n"},
+	        {POST "AUTHORIZATION: Bearer a b\r\nAuthorizations: c\r\nAuthorizatio: d\r\n"
+	              "x-gateway-force-model: m\r\nX-Gateway-Force-Models-That-Are-Long: m\r\n"
+	              "Content-Length: 8\r\nX: y\r\n\r\nX: y\r\n\r\n" POST "X: y\r\n\r\n",
+	         POST "AUTHORIZATION: Bearer a b\r\nx-gateway-force-model: m\r\n"
+	              "Content-Length: 8\r\n\r\nX: y\r\n\r\n" POST "\r\n"},
+	        /* The same name twice, chunks, and trailers, which stay. */
+	        {POST "X: 1\r\nX: 2\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nX: y\r\n\r\n0\r\nX: "
+	              "y\r\n\r\n",
+	         TE "6\r\nX: y\r\n\r\n0\r\nX: y\r\n\r\n"},
+	        /* From a refusal on everything stays. */
+	        {POST "X: 1\r\nX : 2\r\nX: 3\r\n\r\n", POST "X : 2\r\nX: 3\r\n\r\n"},
+	        {POST "X: 1\r\nX: 2\n", POST "X: 2\n"},
+	        /* And a line that is not complete. */
+	        {POST "X: 1\r\nX: 2\r", POST "X: 2\r"},
+	};
+	char kept[1024];
+
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		struct bytes input = bytes_of(pairs[i][0]);
+		size_t n = sift(input, input.n, kept);
+
+		ck_assert_msg(n == strlen(pairs[i][1]) && memcmp(kept, pairs[i][1], n) == 0,
+		              "of %s is left %.*s", input.p, (int)n, kept);
+	}
+}
+END_TEST
+
+/* Wherever the input is cut: what is left has the same verdict, and is left whole if it is sifted once more, so that
+ * no line that matters was touched; only a field that the cut went through may stay. */
+START_TEST(test_what_is_left_has_the_same_verdict)
+{
+	char kept[1024], again[1024], whole[1024];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct bytes input = bytes_of(rows[i].input);
+		size_t n_whole = sift(input, input.n, whole);
+
+		for (size_t cut = 0; cut <= input.n; cut++) {
+			size_t n = sift(input, cut, kept);
+			struct http_guard g;
+
+			http_guard_init(&g, HEAD_MAX, BODY_MAX);
+			http_guard_feed(&g, (struct bytes){kept, n});
+			assert_row(&rows[i], &g, cut);
+			ck_assert_uint_eq(sift((struct bytes){kept, n}, n, again), n_whole);
+			ck_assert_int_eq(memcmp(again, whole, n_whole), 0);
+		}
+	}
+}
+END_TEST
+
 START_TEST(test_a_nul_is_refused_everywhere_but_in_a_body)
 {
 	static const char text[] = POST "Content-Length: 5\r\n\r\nhello";
@@ -353,4 +422,5 @@ UNIT_MAIN("http_guard", test_every_cutting_gives_the_same_verdict,
           test_a_byte_is_judged_alike_wherever_it_stands, test_bodies_may_be_skipped_unseen,
           test_a_nul_is_refused_everywhere_but_in_a_body, test_a_refusal_is_final,
           test_heads_are_let_through_up_to_the_limit, test_trailers_count_as_head,
+          test_fields_that_nothing_reads_are_left_out, test_what_is_left_has_the_same_verdict,
           test_it_tells_whether_a_request_is_in_progress)
