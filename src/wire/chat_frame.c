@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "wire/chat_frame_private.h"
 #include "wire/json_keys.h"
 
 enum {
@@ -32,47 +33,6 @@ static const struct json_name frame_keys[FRAME_KEY_COUNT] = {
         [FRAME_SYSTEM_FINGERPRINT] = JSON_NAME("system_fingerprint"),
         [FRAME_SERVICE_TIER] = JSON_NAME("service_tier"),
         [FRAME_ERROR] = JSON_NAME("error"),
-};
-
-enum {
-	CHOICE_INDEX,
-	CHOICE_DELTA,
-	CHOICE_LOGPROBS,
-	CHOICE_FINISH_REASON,
-	CHOICE_MESSAGE,
-	CHOICE_KEY_COUNT,
-};
-
-static const struct json_name choice_keys[CHOICE_KEY_COUNT] = {
-        [CHOICE_INDEX] = JSON_NAME("index"),
-        [CHOICE_DELTA] = JSON_NAME("delta"),
-        [CHOICE_LOGPROBS] = JSON_NAME("logprobs"),
-        [CHOICE_FINISH_REASON] = JSON_NAME("finish_reason"),
-        [CHOICE_MESSAGE] = JSON_NAME("message"),
-};
-
-enum {
-	DELTA_CONTENT,
-	DELTA_ROLE,
-	DELTA_REFUSAL,
-	DELTA_TOOL_CALLS,
-	DELTA_FUNCTION_CALL,
-	DELTA_KEY_COUNT,
-};
-
-static const struct json_name delta_keys[DELTA_KEY_COUNT] = {
-        [DELTA_CONTENT] = JSON_NAME("content"),
-        [DELTA_ROLE] = JSON_NAME("role"),
-        [DELTA_REFUSAL] = JSON_NAME("refusal"),
-        [DELTA_TOOL_CALLS] = JSON_NAME("tool_calls"),
-        [DELTA_FUNCTION_CALL] = JSON_NAME("function_call"),
-};
-
-enum { LOGPROBS_CONTENT, LOGPROBS_REFUSAL, LOGPROBS_KEY_COUNT };
-
-static const struct json_name logprobs_keys[LOGPROBS_KEY_COUNT] = {
-        [LOGPROBS_CONTENT] = JSON_NAME("content"),
-        [LOGPROBS_REFUSAL] = JSON_NAME("refusal"),
 };
 
 enum {
@@ -127,10 +87,8 @@ chat_frame_fini(struct chat_frame *frame)
 	*frame = (struct chat_frame){.choices = NULL};
 }
 
-/* Makes room for one more item: the items' new place, or NULL when there is no memory, for upstream
- * chooses how many there are. The old place stands then. */
-static void *
-array_grow(void *items, size_t count, size_t *cap, size_t size)
+void *
+frame_array_grow(void *items, size_t count, size_t *cap, size_t size)
 {
 	size_t more = *cap ? *cap * 2 : 1; /* as a rule there is one of each */
 	void *grown;
@@ -143,18 +101,6 @@ array_grow(void *items, size_t count, size_t *cap, size_t size)
 	return grown;
 }
 
-static struct chat_token *
-token_add(struct chat_frame *frame)
-{
-	struct chat_token *tokens =
-	        array_grow(frame->tokens, frame->token_count, &frame->token_cap, sizeof(*tokens));
-
-	if (!tokens)
-		return NULL;
-	frame->tokens = tokens;
-	return &tokens[frame->token_count++];
-}
-
 static struct chat_choice *
 choice_add(struct chat_frame *frame)
 {
@@ -162,26 +108,26 @@ choice_add(struct chat_frame *frame)
 
 	if (frame->choice_count == CHAT_CHOICES_MAX)
 		return NULL;
-	choices = array_grow(frame->choices, frame->choice_count, &frame->choice_cap,
-	                     sizeof(*choices));
+	choices = frame_array_grow(frame->choices, frame->choice_count, &frame->choice_cap,
+	                           sizeof(*choices));
 	if (!choices)
 		return NULL;
 	frame->choices = choices;
 	return &choices[frame->choice_count++];
 }
 
-static bool
-value_take(struct json_scan *s, struct json_value *value, enum json_kind kind)
+bool
+frame_value_take(struct json_scan *s, struct json_value *value, enum json_kind kind)
 {
 	return json_take(s, value) && (value->kind == kind || value->kind == JSON_KIND_NULL);
 }
 
-static bool
-count_take(struct json_scan *s, uint64_t *count)
+bool
+frame_count_take(struct json_scan *s, uint64_t *count)
 {
 	struct json_value value;
 
-	return value_take(s, &value, JSON_KIND_NUMBER) &&
+	return frame_value_take(s, &value, JSON_KIND_NUMBER) &&
 	       (value.kind == JSON_KIND_NULL || json_to_u64(value, UINT64_MAX, count));
 }
 
@@ -199,7 +145,7 @@ usage_details_read(struct json_scan *s, struct chat_usage *usage)
 	while (json_next_member(s, &member)) {
 		if (!json_key_find_once(member.key, details_keys, 1, &seen, &key))
 			return false;
-		if (key == 0 ? !count_take(s, &usage->cached_tokens) : !json_skip(s))
+		if (key == 0 ? !frame_count_take(s, &usage->cached_tokens) : !json_skip(s))
 			return false;
 	}
 	return !s->fault;
@@ -223,155 +169,13 @@ usage_read(struct json_scan *s, struct chat_usage *usage)
 		if (!good)
 			break;
 		switch (key) {
-		case USAGE_PROMPT: good = count_take(s, &usage->prompt_tokens); break;
-		case USAGE_COMPLETION: good = count_take(s, &usage->completion_tokens); break;
-		case USAGE_CACHE_HIT: good = count_take(s, &usage->cached_tokens); break;
+		case USAGE_PROMPT: good = frame_count_take(s, &usage->prompt_tokens); break;
+		case USAGE_COMPLETION: good = frame_count_take(s, &usage->completion_tokens); break;
+		case USAGE_CACHE_HIT: good = frame_count_take(s, &usage->cached_tokens); break;
 		case USAGE_PROMPT_DETAILS: good = usage_details_read(s, usage); break;
 		default: good = json_skip(s);
 		}
 	}
-	return good && !s->fault;
-}
-
-static bool
-tokens_read(struct chat_frame *frame, struct chat_choice *choice, struct json_scan *s,
-            bool is_refusal)
-{
-	if (json_peek(s) == JSON_KIND_NULL)
-		return json_skip(s);
-	if (!json_enter(s, JSON_KIND_ARRAY))
-		return false;
-	choice->has_logprobs = true;
-	while (json_next_element(s)) {
-		struct chat_token *token = token_add(frame);
-
-		if (!token || !chat_token_read(token, s))
-			return false;
-		token->is_refusal = is_refusal;
-	}
-	return !s->fault;
-}
-
-static bool
-logprobs_read(struct chat_frame *frame, struct chat_choice *choice, struct json_scan *s)
-{
-	struct json_member member;
-	uint32_t seen = 0;
-	size_t key;
-
-	if (json_peek(s) == JSON_KIND_NULL)
-		return json_skip(s);
-	if (!json_enter(s, JSON_KIND_OBJECT))
-		return false;
-	while (json_next_member(s, &member)) {
-		if (!json_key_find_once(member.key, logprobs_keys, LOGPROBS_KEY_COUNT, &seen, &key))
-			return false;
-		if (key == LOGPROBS_KEY_COUNT
-		            ? !json_skip(s)
-		            : !tokens_read(frame, choice, s, key == LOGPROBS_REFUSAL))
-			return false;
-	}
-	return !s->fault;
-}
-
-/* Has the array any element? */
-static bool
-array_is_filled(struct json_value value)
-{
-	struct json_scan s;
-
-	if (value.kind != JSON_KIND_ARRAY)
-		return false;
-	json_scan_init(&s, json_value_text(value));
-	return json_enter(&s, JSON_KIND_ARRAY) && json_next_element(&s);
-}
-
-static bool
-string_is_filled(struct json_value value)
-{
-	return value.kind == JSON_KIND_STRING && value.n > 2;
-}
-
-/* Reads `delta` or `message`, of which only one may be an object. */
-static bool
-delta_read(struct chat_choice *choice, struct json_scan *s)
-{
-	struct json_member member;
-	uint32_t seen = 0;
-	bool good = true;
-	size_t key;
-
-	if (json_peek(s) == JSON_KIND_NULL)
-		return json_skip(s);
-	if (choice->delta.kind != JSON_KIND_NONE || !json_enter(s, JSON_KIND_OBJECT))
-		return false;
-	choice->delta = (struct json_value){.p = s->p - 1, .kind = JSON_KIND_OBJECT};
-	while (good && json_next_member(s, &member)) {
-		good = json_key_find_once(member.key, delta_keys, DELTA_KEY_COUNT, &seen, &key);
-		if (!good)
-			break;
-		switch (key) {
-		case DELTA_CONTENT: good = value_take(s, &choice->content, JSON_KIND_STRING); break;
-		case DELTA_ROLE: good = value_take(s, &choice->role, JSON_KIND_STRING); break;
-		case DELTA_REFUSAL: good = value_take(s, &choice->refusal, JSON_KIND_STRING); break;
-		case DELTA_TOOL_CALLS:
-			good = value_take(s, &choice->tool_calls, JSON_KIND_ARRAY);
-			break;
-		case DELTA_FUNCTION_CALL:
-			good = value_take(s, &choice->function_call, JSON_KIND_OBJECT);
-			break;
-		default: good = json_skip(s);
-		}
-	}
-	choice->delta.n = (size_t)(s->p - choice->delta.p);
-	choice->has_output = string_is_filled(choice->content) ||
-	                     string_is_filled(choice->refusal) ||
-	                     array_is_filled(choice->tool_calls) ||
-	                     choice->function_call.kind == JSON_KIND_OBJECT;
-	return good && !s->fault;
-}
-
-static bool
-index_take(struct json_scan *s, unsigned *index)
-{
-	uint64_t value = 0;
-	bool good = count_take(s, &value) && value <= INT32_MAX;
-
-	*index = good ? (unsigned)value : 0;
-	return good;
-}
-
-static bool
-choice_read(struct chat_frame *frame, struct chat_choice *choice, struct json_scan *s)
-{
-	struct json_walk walk;
-	uint32_t seen = 0;
-	bool good = true;
-	size_t key;
-
-	*choice = (struct chat_choice){.token_first = frame->token_count};
-	if (!json_walk_enter(&walk, s, &choice->span))
-		return false;
-	while (good && json_walk_next(&walk)) {
-		good = json_key_find_once(walk.member.key, choice_keys, CHOICE_KEY_COUNT, &seen,
-		                          &key);
-		if (!good)
-			break;
-		switch (key) {
-		case CHOICE_INDEX: good = index_take(s, &choice->index); break;
-		case CHOICE_DELTA:
-		case CHOICE_MESSAGE: good = delta_read(choice, s); break;
-		case CHOICE_LOGPROBS:
-			json_walk_mark(&walk, &choice->logprobs);
-			good = logprobs_read(frame, choice, s);
-			break;
-		case CHOICE_FINISH_REASON:
-			good = value_take(s, &choice->finish_reason, JSON_KIND_STRING);
-			break;
-		default: good = json_skip(s);
-		}
-	}
-	choice->token_count = frame->token_count - choice->token_first;
 	return good && !s->fault;
 }
 
@@ -383,7 +187,7 @@ choices_read(struct chat_frame *frame, struct json_scan *s)
 	while (json_next_element(s)) {
 		struct chat_choice *choice = choice_add(frame);
 
-		if (!choice || !choice_read(frame, choice, s))
+		if (!choice || !frame_choice_read(frame, choice, s))
 			return false;
 	}
 	return !s->fault;
@@ -417,12 +221,12 @@ member_read(struct chat_frame *frame, struct json_walk *walk, size_t key, bool *
 	case FRAME_USAGE:
 		json_walk_mark(walk, &frame->usage);
 		return usage_read(s, &frame->usage_counts);
-	case FRAME_ID: return value_take(s, &frame->id, JSON_KIND_STRING);
-	case FRAME_CREATED: return value_take(s, &frame->created, JSON_KIND_NUMBER);
-	case FRAME_MODEL: return value_take(s, &frame->model, JSON_KIND_STRING);
+	case FRAME_ID: return frame_value_take(s, &frame->id, JSON_KIND_STRING);
+	case FRAME_CREATED: return frame_value_take(s, &frame->created, JSON_KIND_NUMBER);
+	case FRAME_MODEL: return frame_value_take(s, &frame->model, JSON_KIND_STRING);
 	case FRAME_SYSTEM_FINGERPRINT:
-		return value_take(s, &frame->system_fingerprint, JSON_KIND_STRING);
-	case FRAME_SERVICE_TIER: return value_take(s, &frame->service_tier, JSON_KIND_STRING);
+		return frame_value_take(s, &frame->system_fingerprint, JSON_KIND_STRING);
+	case FRAME_SERVICE_TIER: return frame_value_take(s, &frame->service_tier, JSON_KIND_STRING);
 	case FRAME_OBJECT: return json_skip(s);
 	case FRAME_ERROR:
 		/* Any error at all is for error_read(). */
