@@ -59,7 +59,8 @@ struct http_client {
 	struct timer *timer;  /* libcurl's own */
 	struct timer *settle; /* for client_settle when nothing else causes it */
 	unsigned depth;
-	unsigned telling; /* on_end callbacks on the stack */
+	uint64_t entered_us; /* when libcurl was last called so that it may call us */
+	unsigned telling;    /* on_end callbacks on the stack */
 
 	struct client_socket *sockets;       /* owned, by libcurl's add and remove */
 	struct http_fetch *fetches;          /* every one that is not destroyed */

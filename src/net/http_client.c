@@ -97,6 +97,7 @@ client_act(struct http_client *client, curl_socket_t fd, int ready)
 	int running;
 
 	client->depth++;
+	client->entered_us = worker_now_us(client->worker);
 	curl_multi_socket_action(client->multi, fd, ready, &running);
 	client->depth--;
 	client_settle(client);

@@ -203,7 +203,8 @@ on_curl_write(char *p, size_t size, size_t count, void *arg)
 		fetch->stopped = true;
 		return CURL_WRITEFUNC_PAUSE;
 	}
-	fetch->active_us = worker_now_us(fetch->client->worker);
+	/* Of many pieces that one read brought it is one time; to ask for it took longer than to hand a piece over. */
+	fetch->active_us = fetch->client->entered_us;
 	fetch->events.on_data(fetch->arg, fetch, (struct bytes){p, n});
 	return fetch->dead ? 0 : n;
 }
@@ -330,6 +331,7 @@ fetch_release(struct http_fetch *fetch)
 	fetch_arm(fetch);
 	/* Hands over what it held back before it returns, and may be stopped again thereby. */
 	client->depth++;
+	client->entered_us = fetch->active_us;
 	code = curl_easy_pause(fetch->easy, CURLPAUSE_CONT);
 	client->depth--;
 	/* It says "bad argument" of a transfer that failed meanwhile, whose message is yet to be read. */

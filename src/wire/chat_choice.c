@@ -169,6 +169,91 @@ index_take(struct json_scan *s, unsigned *index)
 	return good;
 }
 
+/*
+ * Most members of most frames are spelled by most servers in one of four ways, which are found by comparing bytes. What is
+ * spelled otherwise is left to member_read(); what is read here would be read there, too, with the same result.
+ */
+static inline bool
+begins(const char *p, const char *end, const char *text, size_t n)
+{
+	return (size_t)(end - p) >= n && memcmp(p, text, n) == 0;
+}
+
+/* p: where the value begins. Gives the place after it, or NULL. */
+static const char *
+quick_index(struct chat_choice *choice, const char *p, const char *end)
+{
+	if (end - p < 2 || *p < '0' || *p > '9' || (p[1] != ',' && p[1] != '}'))
+		return NULL;
+	choice->index = (unsigned)(*p - '0');
+	return p + 1;
+}
+
+/* The same for a delta that has content and nothing else. */
+static const char *
+quick_delta(struct chat_choice *choice, const char *p, const char *end)
+{
+	static const char content[] = "{\"content\":\"";
+	const char *open = p;
+	struct json_value value;
+	struct json_scan s;
+
+	if (choice->delta.kind != JSON_KIND_NONE || !begins(p, end, content, strlen(content)))
+		return NULL;
+	p += strlen(content) - 1;
+	json_scan_init(&s, (struct bytes){p, (size_t)(end - p)});
+	if (!json_take(&s, &value) || s.p == end || *s.p != '}')
+		return NULL;
+	choice->content = value;
+	choice->has_output = string_is_filled(value);
+	choice->delta = (struct json_value){open, (size_t)(s.p + 1 - open), JSON_KIND_OBJECT};
+	return s.p + 1;
+}
+
+/* The next member. False: it is left where it stands. */
+static bool
+member_read_quickly(struct chat_choice *choice, struct json_walk *walk, uint32_t *seen)
+{
+	static const char index[] = "\"index\":", delta[] = "\"delta\":",
+	                  logprobs[] = "\"logprobs\":null", finish[] = "\"finish_reason\":null";
+	struct json_scan *s = walk->scan;
+	const char *before = s->fresh ? NULL : s->p, *begin = s->p, *after;
+	uint32_t bit;
+
+	if (before && (begin == s->end || *begin++ != ','))
+		return false;
+	if (begins(begin, s->end, delta, strlen(delta))) {
+		bit = 1U << CHOICE_DELTA;
+		after = *seen & bit ? NULL : quick_delta(choice, begin + strlen(delta), s->end);
+	} else if (begins(begin, s->end, index, strlen(index))) {
+		bit = 1U << CHOICE_INDEX;
+		after = *seen & bit ? NULL : quick_index(choice, begin + strlen(index), s->end);
+	} else if (begins(begin, s->end, finish, strlen(finish))) {
+		bit = 1U << CHOICE_FINISH_REASON;
+		after = *seen & bit ? NULL : begin + strlen(finish);
+	} else if (begins(begin, s->end, logprobs, strlen(logprobs))) {
+		bit = 1U << CHOICE_LOGPROBS;
+		after = *seen & bit ? NULL : begin + strlen(logprobs);
+	} else {
+		return false;
+	}
+	if (!after)
+		return false;
+	*seen |= bit;
+	json_walk_pass(walk, begin, after);
+	if (bit == 1U << CHOICE_FINISH_REASON) {
+		choice->finish_reason = (struct json_value){after - 4, 4, JSON_KIND_NULL};
+	} else if (bit == 1U << CHOICE_LOGPROBS) {
+		choice->logprobs = (struct json_slot){
+		        .value = {.p = after - 4, .n = 4, .kind = JSON_KIND_NULL},
+		        .begin = begin,
+		        .before = before,
+		};
+		walk->open_slot = &choice->logprobs;
+	}
+	return true;
+}
+
 bool
 frame_choice_read(struct chat_frame *frame, struct chat_choice *choice, struct json_scan *s)
 {
@@ -180,7 +265,11 @@ frame_choice_read(struct chat_frame *frame, struct chat_choice *choice, struct j
 	*choice = (struct chat_choice){.token_first = frame->token_count};
 	if (!json_walk_enter(&walk, s, &choice->span))
 		return false;
-	while (good && json_walk_next(&walk)) {
+	while (good) {
+		if (member_read_quickly(choice, &walk, &seen))
+			continue;
+		if (!json_walk_next(&walk))
+			break;
 		good = json_key_find_once(walk.member.key, choice_keys, CHOICE_KEY_COUNT, &seen,
 		                          &key);
 		if (!good)

@@ -13,20 +13,36 @@ json_walk_enter(struct json_walk *walk, struct json_scan *scan, struct json_obje
 	return true;
 }
 
+/* The value of the slot that is open ends here. next: where the next member begins, or NULL. */
+static inline void
+close_slot(struct json_walk *walk, const char *value_end, const char *next)
+{
+	struct json_slot *slot = walk->open_slot;
+
+	if (!slot)
+		return;
+	slot->value.n = (size_t)(value_end - slot->value.p);
+	slot->after = next;
+	walk->open_slot = NULL;
+}
+
+void
+json_walk_pass(struct json_walk *walk, const char *begin, const char *value_end)
+{
+	close_slot(walk, walk->scan->p, begin);
+	walk->scan->p = value_end;
+	walk->scan->fresh = false;
+}
+
 bool
 json_walk_next(struct json_walk *walk)
 {
 	const char *value_end = walk->scan->p;
 	bool found = json_next_member(walk->scan, &walk->member);
-	struct json_slot *slot = walk->open_slot;
 
 	if (walk->scan->fault)
 		return false;
-	if (slot) {
-		slot->value.n = (size_t)(value_end - slot->value.p);
-		slot->after = found ? walk->member.begin : NULL;
-		walk->open_slot = NULL;
-	}
+	close_slot(walk, value_end, found ? walk->member.begin : NULL);
 	if (!found) {
 		walk->span->last = walk->scan->last;
 		walk->span->close = walk->scan->p - 1;

@@ -1,22 +1,39 @@
 #include "wire/sse_write.h"
 
+/* One of its lines, and the end of the event if that is the last one. */
+static void
+write_line(struct buf *out, struct bytes line, bool is_last)
+{
+	static const char field[] = "data: ";
+	char *p;
+
+	if (!buf_reserve(out, strlen(field) + line.n + 2))
+		return;
+	p = out->p + out->n;
+	memcpy(p, field, strlen(field));
+	p += strlen(field);
+	memcpy(p, line.p, line.n);
+	p += line.n;
+	*p++ = '\n';
+	if (is_last)
+		*p++ = '\n';
+	out->n = (size_t)(p - out->p);
+}
+
 void
 sse_write_data(struct buf *out, struct bytes data)
 {
-	buf_reserve(out, data.n + 16); /* at once: it is one line as a rule */
-	for (;;) {
-		const char *end = data.n ? memchr(data.p, '\n', data.n) : NULL;
-		size_t n = end ? (size_t)(end - data.p) : data.n;
+	const char *end;
 
-		buf_add(out, "data: ", 6);
-		buf_add(out, data.p, n);
-		buf_add(out, "\n", 1);
-		if (!end)
-			break;
+	/* It is one line as a rule. */
+	while (data.n > 0 && (end = memchr(data.p, '\n', data.n))) {
+		size_t n = (size_t)(end - data.p);
+
+		write_line(out, (struct bytes){data.p, n}, false);
 		data.p += n + 1;
 		data.n -= n + 1;
 	}
-	buf_add(out, "\n", 1);
+	write_line(out, data.n > 0 ? data : bytes_of(""), true);
 }
 
 void
