@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "wire/json_keys.h"
+#include "wire/json_plain.h"
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -101,12 +102,11 @@ begins_with(const char *p, const char *text, size_t n)
 static inline const char *
 quick_text(struct json_scan *s, const char *p, struct json_value *text)
 {
-	const char *q = p + 1;
+	const char *q;
 
 	if (*p != '"')
 		return NULL;
-	while (q < s->end && *q != '"' && *q != '\\' && *q >= 0x20)
-		q++;
+	q = json_pass_plain(p + 1, s->end);
 	if (q < s->end && *q == '"') {
 		*text = (struct json_value){p, (size_t)(q + 1 - p), JSON_KIND_STRING};
 		return q + 1;

@@ -9,38 +9,30 @@
  */
 #include "wire/json_scan.h"
 
+#include "wire/json_plain.h"
+
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
 
 /* What a byte can be: in the low bits the kind of the value that it begins. */
-enum { CLASS_KIND = 7, CLASS_PLAIN = 8, CLASS_SPACE = 16, CLASS_HEX = 32 };
+enum { CLASS_KIND = 7, CLASS_SPACE = 8, CLASS_HEX = 16 };
 
 static const uint8_t byte_class[256] = {
-        [' '] = CLASS_PLAIN | CLASS_SPACE,
+        [' '] = CLASS_SPACE,
         ['\t'] = CLASS_SPACE,
         ['\n'] = CLASS_SPACE,
         ['\r'] = CLASS_SPACE,
-        ['!'] = CLASS_PLAIN,
         ['"'] = JSON_KIND_STRING,
-        ['#' ... ','] = CLASS_PLAIN,
-        ['-'] = CLASS_PLAIN | JSON_KIND_NUMBER,
-        ['.' ... '/'] = CLASS_PLAIN,
-        ['0' ... '9'] = CLASS_PLAIN | CLASS_HEX | JSON_KIND_NUMBER,
-        [':' ... '@'] = CLASS_PLAIN,
-        ['A' ... 'F'] = CLASS_PLAIN | CLASS_HEX,
-        ['G' ... 'Z'] = CLASS_PLAIN,
-        ['['] = CLASS_PLAIN | JSON_KIND_ARRAY,
-        [']' ... '`'] = CLASS_PLAIN,
-        ['a' ... 'e'] = CLASS_PLAIN | CLASS_HEX,
-        ['f'] = CLASS_PLAIN | CLASS_HEX | JSON_KIND_FALSE,
-        ['g' ... 'm'] = CLASS_PLAIN,
-        ['n'] = CLASS_PLAIN | JSON_KIND_NULL,
-        ['o' ... 's'] = CLASS_PLAIN,
-        ['t'] = CLASS_PLAIN | JSON_KIND_TRUE,
-        ['u' ... 'z'] = CLASS_PLAIN,
-        ['{'] = CLASS_PLAIN | JSON_KIND_OBJECT,
-        ['|' ... 0x7F] = CLASS_PLAIN,
+        ['-'] = JSON_KIND_NUMBER,
+        ['0' ... '9'] = CLASS_HEX | JSON_KIND_NUMBER,
+        ['A' ... 'F'] = CLASS_HEX,
+        ['['] = JSON_KIND_ARRAY,
+        ['a' ... 'e'] = CLASS_HEX,
+        ['f'] = CLASS_HEX | JSON_KIND_FALSE,
+        ['n'] = JSON_KIND_NULL,
+        ['t'] = JSON_KIND_TRUE,
+        ['{'] = JSON_KIND_OBJECT,
 };
 
 static inline unsigned
@@ -72,30 +64,6 @@ pass_space(const char *p, const char *end)
 {
 	/* Mostly there is none. */
 	while (p < end && (unsigned char)*p <= ' ' && (class_of(*p) & CLASS_SPACE))
-		p++;
-	return p;
-}
-
-/* Passes over the bytes of a string that mean themselves. */
-static inline const char *
-pass_plain(const char *p, const char *end)
-{
-#ifdef __SSE2__
-	const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'),
-	              space = _mm_set1_epi8(' ');
-
-	while (end - p >= 16) {
-		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-		/* As a signed byte, one from 0x80 on is less than a space too. */
-		__m128i stop = _mm_or_si128(_mm_cmplt_epi8(v, space), _mm_cmpeq_epi8(v, quote));
-		int mask = _mm_movemask_epi8(_mm_or_si128(stop, _mm_cmpeq_epi8(v, backslash)));
-
-		if (mask)
-			return p + __builtin_ctz((unsigned)mask);
-		p += 16;
-	}
-#endif
-	while (p < end && (class_of(*p) & CLASS_PLAIN))
 		p++;
 	return p;
 }
@@ -183,7 +151,7 @@ static inline const char *
 pass_string(struct json_scan *s, const char *p)
 {
 	for (;;) {
-		p = pass_plain(p, s->end);
+		p = json_pass_plain(p, s->end);
 		if (p == s->end)
 			return unexpected(s, p);
 		if (*p == '"')
