@@ -1,6 +1,7 @@
 """HTTP/1.1 as clients speak it: what two parsers could read differently is refused, slowness has its end."""
 
 import json
+import socket
 import time
 
 import pytest
@@ -162,6 +163,24 @@ def test_what_is_well_formed_is_served_in_any_cutting(gateway, upstream, name, p
             client.send(request[at : at + (pieces or len(request))])
         assert client.read_response().text == "Paris."
     assert json.loads(upstream.requests[0].body)["messages"] == json.loads(BODY)["messages"]
+
+
+# Those that nothing reads are left out where they arrive whole.
+MANY = b"GET /health HTTP/1.1\r\nX-A: 1\r\nHost: localhost\r\nX-Request-Ids: no\r\nX-Stainless-Lang: python\r\n%s" \
+       b"x-request-id: %s\r\nUser-Agent: test\r\nX-Empty:\r\n\r\n"
+
+
+@pytest.mark.parametrize("more", [b"", b"X-Long: " + b"a" * 300 + b"\r\n", b"X-Very-Long: " + b"a" * 9000 + b"\r\n"],
+                         ids=["short", "long", "longer_than_a_read"])
+def test_a_field_is_found_among_others_wherever_the_head_is_cut(gateway, more):
+    first, second = MANY % (more, b"one"), MANY % (b"", b"two")
+    cuts = [*range(0, 190, 3), *range(200, len(first), 1000), *range(len(first) - 70, len(first), 3)]
+    with gateway.client() as client:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in cuts:
+            client.send(first[:at])
+            client.send(first[at:] + second)
+            assert [client.read_response("GET").header("x-request-id") for _ in range(2)] == ["one", "two"], at
 
 
 def test_a_chunked_request_may_have_a_trailer_or_is_refused(gateway, upstream):
