@@ -74,8 +74,8 @@ struct http_server {
 	void (*on_drained)(void *arg);
 	void *drained_arg;
 	struct buf head; /* scratch for reply heads */
-	char sifted
-	        [4096]; /* scratch for what was read: as much as a bufferevent reads at a time, more than most heads */
+	/* Scratch for what was read: as much as a plain bufferevent reads at a time, more than most heads. */
+	char sifted[4096];
 	time_t date_s;
 	char date[32];
 };

@@ -171,7 +171,7 @@ index_take(struct json_scan *s, unsigned *index)
 
 /*
  * Most members of most frames are spelled by most servers in one of four ways, which are found by comparing bytes. What is
- * spelled otherwise is left to member_read(); what is read here would be read there, too, with the same result.
+ * spelled otherwise is left to the scanner, which would read these, too, with the same result.
  */
 static inline bool
 begins(const char *p, const char *end, const char *text, size_t n)
@@ -224,19 +224,25 @@ member_read_quickly(struct chat_choice *choice, struct json_walk *walk, uint32_t
 		return false;
 	if (begins(begin, s->end, delta, strlen(delta))) {
 		bit = 1U << CHOICE_DELTA;
-		after = *seen & bit ? NULL : quick_delta(choice, begin + strlen(delta), s->end);
+		after = begin + strlen(delta);
 	} else if (begins(begin, s->end, index, strlen(index))) {
 		bit = 1U << CHOICE_INDEX;
-		after = *seen & bit ? NULL : quick_index(choice, begin + strlen(index), s->end);
+		after = begin + strlen(index);
 	} else if (begins(begin, s->end, finish, strlen(finish))) {
 		bit = 1U << CHOICE_FINISH_REASON;
-		after = *seen & bit ? NULL : begin + strlen(finish);
+		after = begin + strlen(finish);
 	} else if (begins(begin, s->end, logprobs, strlen(logprobs))) {
 		bit = 1U << CHOICE_LOGPROBS;
-		after = *seen & bit ? NULL : begin + strlen(logprobs);
+		after = begin + strlen(logprobs);
 	} else {
 		return false;
 	}
+	if (*seen & bit)
+		return false;
+	if (bit == 1U << CHOICE_DELTA)
+		after = quick_delta(choice, after, s->end);
+	else if (bit == 1U << CHOICE_INDEX)
+		after = quick_index(choice, after, s->end);
 	if (!after)
 		return false;
 	*seen |= bit;
