@@ -17,13 +17,13 @@ MESSAGES = [{"role": "user", "content": "x"}]
 STREAMS, STEPS = 200, 15
 
 
-def ticking(upstream, pause_s=0.1):
-    """A stream that says a word every so often."""
+def ticking(upstream, whole=None, pause_s=0.1):
+    """A stream that says a word every so often; an answer that is no stream comes when the gate opens."""
     pause = upstream.gate()
 
     def script(exchange):
         if not exchange.request.json.get("stream"):
-            pause.wait(pause_s * STEPS / 2)  # nobody opens it
+            whole.wait()
             exchange.reply(200, f.completion("whole"))
             return
         exchange.head()
@@ -58,7 +58,8 @@ def refusal(gateway):
 
 @each_worker_count
 def test_200_streams_end_whole_while_new_ones_are_refused(start, upstream, workers):
-    said = ticking(upstream)
+    whole = upstream.gate()
+    said = ticking(upstream, whole)
     upstream.on("large-1", expert())
     gateway = start(server={"drain_timeout": 15 * SLOW, "workers": workers})
     idle = [gateway.client() for _ in range(10)]
@@ -77,6 +78,7 @@ def test_200_streams_end_whole_while_new_ones_are_refused(start, upstream, worke
     for _ in range(20):
         assert refusal(gateway) in ("refused", 503)
     assert gateway.is_alive()
+    whole.set()
     for stream in streams:
         stream.read()
         assert stream.done and stream.complete and stream.text == said, stream.data
