@@ -16,6 +16,7 @@
 #include "base/rope.h"
 #include "net/http_server.h"
 #include "net/worker.h"
+#include "wire/http_field.h"
 
 struct http_client;
 struct http_target;
@@ -119,8 +120,9 @@ void http_fetch_resume(struct http_fetch *fetch);
 /* Was the request written whole, and has the response begun? Then nothing of the body is read any more, and it may go. */
 bool http_fetch_is_sent(const struct http_fetch *fetch);
 
-/* A response header by name (case-insensitive; the last one), valid until the end; NULL: none. */
-const char *http_fetch_header(struct http_fetch *fetch, const char *name);
+/* Of a response header the last one, without the space around it; NULL: none. A folded one is none. Inside on_head only, and
+ * valid until that returns. */
+const char *http_fetch_header(const struct http_fetch *fetch, enum http_answer_field field);
 struct http_fetch_times http_fetch_times(const struct http_fetch *fetch);
 
 /* Requests in flight, and connections opened since the start. */

@@ -113,10 +113,14 @@ struct http_fetch {
 	uint64_t armed_us;  /* when `timer` fires; 0: not armed */
 
 	size_t head_bytes;
-	long new_connections;          /* counted in client->connects */
-	const char *refusal;           /* why we broke the response off, or NULL */
-	enum http_fetch_result result; /* once ended */
-	char error[CURL_ERROR_SIZE];   /* why, in words */
+	struct buf head; /* the values of the head that is arriving, each with a NUL behind it */
+	uint32_t
+	        head_values[HTTP_ANSWER_COUNT]; /* where in it each begins, and one more; 0: none */
+	enum http_answer_field head_field;      /* of the last line */
+	long new_connections;                   /* counted in client->connects */
+	const char *refusal;                    /* why we broke the response off, or NULL */
+	enum http_fetch_result result;          /* once ended */
+	char error[CURL_ERROR_SIZE];            /* why, in words */
 };
 
 /* http_client.c; attach and detach with libcurl off the stack */

@@ -91,6 +91,7 @@ fetch_destroy(struct http_fetch *fetch)
 	if (fetch->easy)
 		easy_give_back(client, fetch->easy);
 	header_list_fini(&fetch->headers);
+	buf_fini(&fetch->head);
 	fetch->magic = 0;
 	free(fetch);
 }
@@ -155,9 +156,53 @@ fetch_refuse(struct http_fetch *fetch, const char *why)
 }
 
 static bool
+is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+static bool
 line_is_empty(const char *p, size_t n)
 {
 	return n > 0 && (p[0] == '\n' || (n > 1 && p[0] == '\r' && p[1] == '\n'));
+}
+
+static void
+head_reset(struct http_fetch *fetch)
+{
+	buf_fini(&fetch->head);
+	memset(fetch->head_values, 0, sizeof(fetch->head_values));
+	fetch->head_field = HTTP_ANSWER_OTHER;
+}
+
+/* Keeps the value if the line has a field that is asked for. Each head, interim ones too, begins with a status. */
+static void
+head_note(struct http_fetch *fetch, struct bytes line)
+{
+	const char *colon = memchr(line.p, ':', line.n), *p, *end = line.p + line.n;
+
+	if (line.n >= 5 && memcmp(line.p, "HTTP/", 5) == 0) {
+		head_reset(fetch);
+		return;
+	}
+	if (line.n > 0 && is_space(*line.p)) {
+		fetch->head_values[fetch->head_field] = 0;
+		return;
+	}
+	fetch->head_field = HTTP_ANSWER_OTHER;
+	if (!colon)
+		return;
+	fetch->head_field =
+	        http_answer_field_find((struct bytes){line.p, (size_t)(colon - line.p)});
+	if (fetch->head_field == HTTP_ANSWER_OTHER)
+		return;
+	for (p = colon + 1; p < end && is_space(*p);)
+		p++;
+	while (end > p && is_space(end[-1]))
+		end--;
+	fetch->head_values[fetch->head_field] = (uint32_t)fetch->head.n + 1;
+	buf_add(&fetch->head, p, (size_t)(end - p));
+	buf_add(&fetch->head, "", 1);
 }
 
 /* A line of a head: interim ones, the final one, and the trailers of a chunked body. */
@@ -173,18 +218,25 @@ on_curl_header(char *p, size_t size, size_t count, void *arg)
 	fetch->head_bytes += n;
 	if (fetch->head_bytes > FETCH_HEAD_MAX_BYTES)
 		return fetch_refuse(fetch, "the response's head is too large");
-	if (fetch->phase != FETCH_WAITING || !line_is_empty(p, n))
+	if (fetch->phase != FETCH_WAITING)
 		return n;
+	if (!line_is_empty(p, n)) {
+		head_note(fetch, (struct bytes){p, n});
+		return n;
+	}
 	curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (status < 100 || status == 101)
 		return fetch_refuse(fetch, "the response's status is not one that was asked for");
 	if (status < 200)
 		return n;
+	if (fetch->head.failed)
+		return fetch_refuse(fetch, "there is no memory for the response's head");
 	fetch->phase = FETCH_RECEIVING;
 	fetch->active_us = worker_now_us(fetch->client->worker);
 	fetch->times.first_byte_us = fetch->active_us;
 	fetch_arm(fetch);
 	fetch->events.on_head(fetch->arg, fetch, (int)status);
+	head_reset(fetch);
 	return fetch->dead ? 0 : n;
 }
 
@@ -356,19 +408,11 @@ fetch_on_todo(struct http_fetch *fetch)
 }
 
 const char *
-http_fetch_header(struct http_fetch *fetch, const char *name)
+http_fetch_header(const struct http_fetch *fetch, enum http_answer_field field)
 {
-	struct curl_header *header = NULL;
-	CURL *easy = fetch_cast(fetch)->easy;
+	uint32_t at = fetch->head_values[field];
 
-	if (curl_easy_header(easy, name, 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
-		return NULL;
-	if (header->amount > 1 && curl_easy_header(easy, name, header->amount - 1, CURLH_HEADER, -1,
-	                                           &header) != CURLHE_OK)
-		return NULL;
-	/* WORKAROUND(curl-7.88): it leaves the line's end in an empty value.
-	 * Test: header_is_the_last_of_its_name_in_any_case. */
-	return header->value + strspn(header->value, "\r\n");
+	return at > 0 ? fetch->head.p + at - 1 : NULL;
 }
 
 struct http_fetch_times

@@ -361,10 +361,11 @@ on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 	struct forward *forward = forward_cast(arg);
 
 	forward->status = status;
-	forward->failure.advice = failure_advice(http_fetch_header(fetch, "x-should-retry"));
-	forward->failure.retry_after_ms =
-	        failure_retry_after_ms(http_fetch_header(fetch, "retry-after-ms"),
-	                               http_fetch_header(fetch, "retry-after"), clock_wall_ms());
+	forward->failure.advice =
+	        failure_advice(http_fetch_header(fetch, HTTP_ANSWER_SHOULD_RETRY));
+	forward->failure.retry_after_ms = failure_retry_after_ms(
+	        http_fetch_header(fetch, HTTP_ANSWER_RETRY_AFTER_MS),
+	        http_fetch_header(fetch, HTTP_ANSWER_RETRY_AFTER), clock_wall_ms());
 	passed_take(&forward->passed, fetch);
 	if (!is_answered(forward))
 		forward->answer.limit = FORWARD_ERROR_MAX_BYTES;

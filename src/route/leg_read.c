@@ -267,16 +267,16 @@ static void
 leg_note_limits(struct leg *leg, struct http_fetch *fetch, uint64_t now_ms)
 {
 	struct health_limit requests = {
-	        .remaining = http_fetch_header(fetch, "x-ratelimit-remaining-requests")};
+	        .remaining = http_fetch_header(fetch, HTTP_ANSWER_REMAINING_REQUESTS)};
 	struct health_limit tokens = {
-	        .remaining = http_fetch_header(fetch, "x-ratelimit-remaining-tokens")};
+	        .remaining = http_fetch_header(fetch, HTTP_ANSWER_REMAINING_TOKENS)};
 
 	if (!requests.remaining && !tokens.remaining)
 		return;
-	requests.limit = http_fetch_header(fetch, "x-ratelimit-limit-requests");
-	requests.reset = http_fetch_header(fetch, "x-ratelimit-reset-requests");
-	tokens.limit = http_fetch_header(fetch, "x-ratelimit-limit-tokens");
-	tokens.reset = http_fetch_header(fetch, "x-ratelimit-reset-tokens");
+	requests.limit = http_fetch_header(fetch, HTTP_ANSWER_LIMIT_REQUESTS);
+	requests.reset = http_fetch_header(fetch, HTTP_ANSWER_RESET_REQUESTS);
+	tokens.limit = http_fetch_header(fetch, HTTP_ANSWER_LIMIT_TOKENS);
+	tokens.reset = http_fetch_header(fetch, HTTP_ANSWER_RESET_TOKENS);
 	health_note_limits(leg->permit.health, &requests, &tokens, now_ms);
 }
 
@@ -301,10 +301,10 @@ type_is(const char *value, const char *type)
 static void
 leg_note_advice(struct leg *leg, struct http_fetch *fetch)
 {
-	enum leg_advice advice = failure_advice(http_fetch_header(fetch, "x-should-retry"));
-	uint64_t after_ms =
-	        failure_retry_after_ms(http_fetch_header(fetch, "retry-after-ms"),
-	                               http_fetch_header(fetch, "retry-after"), clock_wall_ms());
+	enum leg_advice advice = failure_advice(http_fetch_header(fetch, HTTP_ANSWER_SHOULD_RETRY));
+	uint64_t after_ms = failure_retry_after_ms(
+	        http_fetch_header(fetch, HTTP_ANSWER_RETRY_AFTER_MS),
+	        http_fetch_header(fetch, HTTP_ANSWER_RETRY_AFTER), clock_wall_ms());
 
 	if (advice == LEG_ADVICE_NONE && after_ms == 0)
 		return;
@@ -316,7 +316,7 @@ static void
 on_fetch_head(void *arg, struct http_fetch *fetch, int status)
 {
 	struct leg *leg = arg;
-	const char *type = http_fetch_header(fetch, "content-type");
+	const char *type = http_fetch_header(fetch, HTTP_ANSWER_CONTENT_TYPE);
 
 	leg->status = status;
 	leg_note_head(leg, fetch);

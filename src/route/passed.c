@@ -7,14 +7,13 @@
 
 enum { PASSED_MAX = 7, PASSED_VALUE_MAX = 63 };
 
-static const char *const names[] = {
-        "openai-processing-ms",         "x-ratelimit-limit-requests",
-        "x-ratelimit-limit-tokens",     "x-ratelimit-remaining-requests",
-        "x-ratelimit-remaining-tokens", "x-ratelimit-reset-requests",
-        "x-ratelimit-reset-tokens",
+static const enum http_answer_field fields[] = {
+        HTTP_ANSWER_PROCESSING_MS,      HTTP_ANSWER_LIMIT_REQUESTS,   HTTP_ANSWER_LIMIT_TOKENS,
+        HTTP_ANSWER_REMAINING_REQUESTS, HTTP_ANSWER_REMAINING_TOKENS, HTTP_ANSWER_RESET_REQUESTS,
+        HTTP_ANSWER_RESET_TOKENS,
 };
 
-_Static_assert(sizeof(names) / sizeof(names[0]) == PASSED_MAX, "headers");
+_Static_assert(sizeof(fields) / sizeof(fields[0]) == PASSED_MAX, "headers");
 
 static bool
 is_printable(const char *text)
@@ -42,11 +41,11 @@ passed_take(struct passed *passed, struct http_fetch *fetch)
 
 	passed_fini(passed);
 	for (size_t i = 0; i < PASSED_MAX; i++) {
-		const char *value = http_fetch_header(fetch, names[i]);
+		const char *value = http_fetch_header(fetch, fields[i]);
 
 		if (!value || strlen(value) > PASSED_VALUE_MAX || !is_printable(value))
 			continue;
-		found[count++] = (struct http_header){names[i], value};
+		found[count++] = (struct http_header){http_answer_field_name(fields[i]), value};
 		bytes += strlen(value) + 1;
 	}
 	if (count == 0)

@@ -38,7 +38,7 @@ struct tape {
 	struct buf body;
 	enum http_fetch_result result;
 	char detail[256], header[256];
-	const char *header_name; /* looked up at the end */
+	enum http_answer_field field; /* looked up at the head */
 	struct http_fetch_times times;
 	/* Called after the event was written down. */
 	void (*at_head)(struct tape *tape);
@@ -105,12 +105,15 @@ static inline void
 on_tape_head(void *arg, struct http_fetch *fetch, int status)
 {
 	struct tape *tape = arg;
+	const char *value = http_fetch_header(fetch, tape->field);
 
 	ck_assert_ptr_eq(fetch, tape->fetch);
 	ck_assert_int_eq(tape->heads, 0);
 	ck_assert_int_eq(tape->ends, 0);
 	tape->heads++;
 	tape->status = status;
+	snprintf(tape->header, sizeof(tape->header), "%s", value ? value : "(none)");
+	tape->header_bytes = value ? strlen(value) : 0;
 	if (tape->at_head)
 		tape->at_head(tape);
 }
@@ -136,16 +139,12 @@ static inline void
 on_tape_end(void *arg, struct http_fetch *fetch, enum http_fetch_result result, const char *detail)
 {
 	struct tape *tape = arg;
-	const char *value = tape->header_name ? http_fetch_header(fetch, tape->header_name) : NULL;
-
 	ck_assert_ptr_eq(fetch, tape->fetch);
 	ck_assert_int_eq(tape->ends, 0);
 	tape->ends++;
 	tape->result = result;
 	ck_assert_msg(result == HTTP_FETCH_OK || detail[0], "an end without a reason");
 	snprintf(tape->detail, sizeof(tape->detail), "%s", detail);
-	snprintf(tape->header, sizeof(tape->header), "%s", value ? value : "(none)");
-	tape->header_bytes = value ? strlen(value) : 0;
 	tape->times = http_fetch_times(fetch);
 	if (tape->at_end)
 		tape->at_end(tape);

@@ -146,7 +146,7 @@ run_with_later(struct tape *tape, struct later *later, void (*script)(struct pee
 
 START_TEST(end_is_held_back_by_a_pause)
 {
-	struct tape tape = {.at_data = on_tape_pause, .header_name = "Content-Length"};
+	struct tape tape = {.at_data = on_tape_pause};
 	struct later later = {.act = on_resume};
 
 	run_with_later(&tape, &later, script_answer_and_await_end, hello_whole, 100, 0, 0);
@@ -154,7 +154,6 @@ START_TEST(end_is_held_back_by_a_pause)
 	ck_assert_int_eq(later.ends, 0);
 	ck_assert(later.in_flight);
 	assert_result(&tape, HTTP_FETCH_OK);
-	ck_assert_str_eq(tape.header, "5");
 	tape_fini(&tape);
 }
 END_TEST
