@@ -209,7 +209,7 @@ lint: build/deps-build build/deps-lint
 	@tests/tools/lint $(CPPFLAGS) $(LIB_CFLAGS)
 
 format:
-	@clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.c tests/fuzz/*.c tests/bench/*.[ch])
+	@clang-format -i $(SRC) $(wildcard include/*/*.h tests/unit/*.h tests/unit/*/*.[ch] tests/fuzz/*.c tests/bench/*.[ch])
 
 # ---------------------------------------------------------------------------- install
 EXAMPLES := $(filter-out config/draft-thinker.yaml,$(sort $(wildcard config/*.yaml)))

@@ -220,7 +220,7 @@ member_read_quickly(struct chat_choice *choice, struct json_walk *walk, uint32_t
 	const char *before = s->fresh ? NULL : s->p, *begin = s->p, *after;
 	uint32_t bit;
 
-	if (before && (begin == s->end || *begin++ != ','))
+	if (!s->fresh && (begin == s->end || *begin++ != ','))
 		return false;
 	if (begins(begin, s->end, delta, strlen(delta))) {
 		bit = 1U << CHOICE_DELTA;

@@ -7,9 +7,7 @@
 
 #include <strings.h>
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
+#include "wire/http_bytes.h"
 
 enum step {
 	STEP_METHOD,
@@ -59,37 +57,6 @@ refuse(struct http_guard *g, int status, const char *why)
 	g->state = HTTP_GUARD_REFUSED;
 	g->status = status;
 	g->why = why;
-}
-
-enum { BYTE_TOKEN = 1, BYTE_TARGET = 2, BYTE_VALUE = 4 };
-
-#define TTV (BYTE_TOKEN | BYTE_TARGET | BYTE_VALUE)
-#define TV  (BYTE_TARGET | BYTE_VALUE)
-#define TKV (BYTE_TOKEN | BYTE_VALUE)
-#define V   BYTE_VALUE
-
-/* What each byte may be part of: a token, a target, a field's value. */
-static const uint8_t byte_kinds[256] = {
-        ['\t'] = V,          [' '] = V,           ['!'] = TTV,
-        ['"'] = TV,          ['#'] = TKV,         ['$' ... '\''] = TTV,
-        ['('] = TV,          [')'] = TV,          ['*'] = TTV,
-        ['+'] = TTV,         [','] = TV,          ['-'] = TTV,
-        ['.'] = TTV,         ['/'] = TV,          ['0' ... '9'] = TTV,
-        [':' ... '@'] = TV,  ['A' ... 'Z'] = TTV, ['[' ... ']'] = TV,
-        ['^' ... 'z'] = TTV, ['{'] = TV,          ['|'] = TTV,
-        ['}'] = TV,          ['~'] = TTV,         [0x80 ... 0xFF] = V,
-};
-
-static bool
-is_token_byte(unsigned char c)
-{
-	return byte_kinds[c] & BYTE_TOKEN;
-}
-
-static bool
-is_value_byte(unsigned char c)
-{
-	return byte_kinds[c] & BYTE_VALUE;
 }
 
 static void
@@ -164,7 +131,7 @@ on_method_byte(struct http_guard *g, unsigned char c)
 		g->method = (uint8_t)method_of(g);
 		g->step = STEP_TARGET;
 		token_start(g);
-	} else if (is_token_byte(c)) {
+	} else if (http_byte_is(HTTP_BYTE_TOKEN, c)) {
 		g->method_lower |= c >= 'a' && c <= 'z';
 		token_add(g, c);
 	} else {
@@ -189,7 +156,7 @@ on_target_byte(struct http_guard *g, unsigned char c)
 	if (c == ' ' && g->token_bytes > 0 && is_target(g)) {
 		g->step = STEP_VERSION;
 		token_start(g);
-	} else if (byte_kinds[c] & BYTE_TARGET) {
+	} else if (http_byte_is(HTTP_BYTE_TARGET, c)) {
 		token_add(g, c);
 	} else {
 		refuse(g, 400, "The request target must be a path or an http URL.");
@@ -265,7 +232,7 @@ on_name_byte(struct http_guard *g, unsigned char c, enum step end, enum step val
 		token_start(g);
 	if (first && c == '\r') {
 		g->step = (uint8_t)end;
-	} else if (is_token_byte(c)) {
+	} else if (http_byte_is(HTTP_BYTE_TOKEN, c)) {
 		g->step = value == STEP_VALUE ? STEP_NAME : STEP_TRAILER_NAME;
 		token_add(g, c);
 	} else if (!first && c == ':') {
@@ -324,7 +291,7 @@ on_value_byte(struct http_guard *g, unsigned char c)
 {
 	if (c == '\r')
 		on_value_end(g);
-	else if (!is_value_byte(c))
+	else if (!http_byte_is(HTTP_BYTE_VALUE, c))
 		refuse(g, 400, "A field value must not hold control characters.");
 	else if (is_about_framing(g))
 		on_word_byte(g, c);
@@ -454,7 +421,7 @@ on_head_byte(struct http_guard *g, unsigned char c)
 	case STEP_TRAILER_VALUE:
 		if (c == '\r')
 			g->step = STEP_TRAILER_VALUE_LF;
-		else if (!is_value_byte(c))
+		else if (!http_byte_is(HTTP_BYTE_VALUE, c))
 			refuse(g, 400, "A field value must not hold control characters.");
 		break;
 	case STEP_TRAILER_VALUE_LF: on_line_end(g, c, STEP_TRAILER); break;
@@ -492,32 +459,6 @@ http_guard_skip(struct http_guard *g, uint64_t n)
 		g->step = STEP_CHUNK_DATA_CR;
 }
 
-/* How many bytes from the first on are of a kind. */
-static inline size_t
-run_of(uint8_t kind, const char *p, size_t n)
-{
-	size_t i = 0;
-
-#ifdef __SSE2__
-	/* Up to a control character. One of them may stand in a value, so the table has the last word. */
-	while (kind == BYTE_VALUE && n - i >= 16) {
-		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
-		__m128i control = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1F)), v);
-		__m128i stop = _mm_or_si128(control, _mm_cmpeq_epi8(v, _mm_set1_epi8(0x7F)));
-		int mask = _mm_movemask_epi8(stop);
-
-		if (mask) {
-			i += (size_t)__builtin_ctz((unsigned)mask);
-			break;
-		}
-		i += 16;
-	}
-#endif
-	while (i < n && (byte_kinds[(unsigned char)p[i]] & kind))
-		i++;
-	return i;
-}
-
 /* In the middle of a name, a target or a value that does not matter: how many of the next bytes change nothing but
  * what the step is about. Most of a head is such. */
 static size_t
@@ -528,15 +469,15 @@ pass_run(struct http_guard *g, const char *p, size_t n)
 	size_t run;
 
 	if (g->step == STEP_NAME || g->step == STEP_TRAILER_NAME)
-		kind = BYTE_TOKEN;
+		kind = HTTP_BYTE_TOKEN;
 	else if (g->step == STEP_TRAILER_VALUE || (g->step == STEP_VALUE && !is_about_framing(g)))
-		kind = BYTE_VALUE;
+		kind = HTTP_BYTE_VALUE;
 	else if (g->step == STEP_TARGET)
-		kind = BYTE_TARGET;
+		kind = HTTP_BYTE_TARGET;
 	if (kind == 0)
 		return 0;
-	run = run_of(kind, p, n < room ? n : room);
-	if (kind != BYTE_VALUE)
+	run = http_bytes_run(kind, p, n < room ? n : room);
+	if (kind != HTTP_BYTE_VALUE)
 		token_add_all(g, p, run);
 	g->head_bytes += run;
 	return run;
@@ -548,11 +489,11 @@ static size_t
 pass_field(struct http_guard *g, const char *p, size_t n)
 {
 	size_t room = g->max_head_bytes > g->head_bytes ? g->max_head_bytes - g->head_bytes : 0;
-	size_t most = n < room ? n : room, name = run_of(BYTE_TOKEN, p, most), end;
+	size_t most = n < room ? n : room, name = http_bytes_run(HTTP_BYTE_TOKEN, p, most), end;
 
 	if (name == 0 || name == most || p[name] != ':')
 		return 0;
-	end = name + 1 + run_of(BYTE_VALUE, p + name + 1, most - name - 1);
+	end = name + 1 + http_bytes_run(HTTP_BYTE_VALUE, p + name + 1, most - name - 1);
 	if (most - end < 2 || p[end] != '\r' || p[end + 1] != '\n')
 		return 0;
 	g->field = (uint8_t)http_field_find((struct bytes){p, name});

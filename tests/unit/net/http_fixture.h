@@ -184,7 +184,8 @@ fixture_handle(struct http_call *call, void *arg)
 	else if (strcmp(path, "/method") == 0)
 		body = bytes_of(http_call_method(call));
 	else if (strcmp(path, "/header") == 0)
-		body = bytes_of((header = http_call_header(call, HTTP_FIELD_REQUEST_ID)) ? header : "none");
+		body = bytes_of((header = http_call_header(call, HTTP_FIELD_REQUEST_ID)) ? header
+		                                                                         : "none");
 	else if (strncmp(path, "/path", 5) == 0)
 		body = bytes_of(path);
 	http_reply(call, 200, &fixture_text, 1, body);
