@@ -508,7 +508,6 @@ struct sieve {
 	char *kept; /* NULL: nobody asks for it */
 	size_t n;
 	const char *from; /* the first byte not yet kept */
-	const char *line; /* where in the input the current line of a head began; NULL: before it */
 };
 
 static void
@@ -519,30 +518,6 @@ sieve_keep(struct sieve *sieve, const char *end)
 	memcpy(sieve->kept + sieve->n, sieve->from, n);
 	sieve->n += n;
 	sieve->from = end;
-}
-
-/* The current line, which ends here. */
-static void
-sieve_leave_out(struct sieve *sieve, const char *end)
-{
-	sieve_keep(sieve, sieve->line);
-	sieve->from = end;
-}
-
-/* One byte of a head, at p. */
-static void
-sift_head_byte(struct http_guard *g, const char *p, struct sieve *sieve)
-{
-	uint8_t step = g->step;
-
-	on_head_byte(g, (unsigned char)*p);
-	if (!sieve->kept)
-		return;
-	if (step == STEP_FIELD)
-		sieve->line = p;
-	else if (step == STEP_VALUE_LF && g->step == STEP_FIELD && g->field == HTTP_FIELD_OTHER &&
-	         sieve->line)
-		sieve_leave_out(sieve, p + 1);
 }
 
 static void
@@ -562,14 +537,15 @@ sift(struct http_guard *g, struct bytes input, struct sieve *sieve)
 			i += opaque > 0 ? n : 1;
 		} else if (g->step == STEP_FIELD &&
 		           (passed = pass_field(g, input.p + i, input.n - i)) > 0) {
-			sieve->line = input.p + i;
+			if (sieve->kept && g->field == HTTP_FIELD_OTHER) {
+				sieve_keep(sieve, input.p + i);
+				sieve->from += passed;
+			}
 			i += passed;
-			if (sieve->kept && g->field == HTTP_FIELD_OTHER)
-				sieve_leave_out(sieve, input.p + i);
 		} else {
 			i += pass_run(g, input.p + i, input.n - i);
 			if (i < input.n)
-				sift_head_byte(g, input.p + i++, sieve);
+				on_head_byte(g, (unsigned char)input.p[i++]);
 		}
 	}
 }

@@ -139,6 +139,7 @@ static inline void
 on_tape_end(void *arg, struct http_fetch *fetch, enum http_fetch_result result, const char *detail)
 {
 	struct tape *tape = arg;
+
 	ck_assert_ptr_eq(fetch, tape->fetch);
 	ck_assert_int_eq(tape->ends, 0);
 	tape->ends++;
