@@ -61,7 +61,7 @@ struct http_server {
 	struct http_conn_list conns;
 	struct http_conn **by_fd; /* a connection knows its evhttp_connection, not the reverse */
 	size_t by_fd_count;
-	unsigned connections, calls;
+	unsigned connections, most_connections, calls;
 	unsigned *places, own_places; /* the first may point to the second */
 	unsigned surplus;             /* of the connections: without a place, to be turned away */
 	bool full;                    /* accepting paused: too many surplus ones */
@@ -148,10 +148,11 @@ void on_conn_input(struct evbuffer *input, const struct evbuffer_cb_info *info, 
 void on_conn_output(struct evbuffer *output, const struct evbuffer_cb_info *info, void *arg);
 
 /* http_listener.c */
-bool http_listeners_init(struct http_server *server);
+bool
+http_listeners_enter(struct http_server *server); /* onto the worker's loop. False: no memory */
+void http_listeners_leave(struct http_server *server);  /* off it; the sockets stay */
 void http_listeners_update(struct http_server *server); /* full or starved may have changed */
 void http_listeners_close(struct http_server *server);
-void http_listeners_fini(struct http_server *server);
 
 /* http_server.c */
 void http_server_conn_opened(struct http_server *server, struct http_conn *conn);

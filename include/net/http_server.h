@@ -84,6 +84,11 @@ uint16_t http_server_port(const struct http_server *server);
 bool http_server_reload(struct http_server *server, const struct http_server_options *options,
                         char *error, size_t size);
 
+/* Off the worker's loop, and onto it again, for worker_renew: only while no connection is open. Clients that come meanwhile
+ * wait in the kernel. http_server_enter is false when there is no memory; then there is only http_server_free. */
+void http_server_leave(struct http_server *server);
+bool http_server_enter(struct http_server *server);
+
 /* Stops accepting, closes idle connections, closes each other one after its reply; on_drained is
  * called once no connection is left (perhaps at once, but never from inside this call). */
 void http_server_drain(struct http_server *server, void (*on_drained)(void *arg), void *arg);
@@ -94,6 +99,9 @@ unsigned http_server_surplus_max(unsigned max_connections);
 /* Open connections, and calls lent to the handler. */
 unsigned http_server_connections(const struct http_server *server);
 unsigned http_server_calls(const struct http_server *server);
+
+/* The most connections that were open at a time since it was put onto the loop. */
+unsigned http_server_most_connections(const struct http_server *server);
 
 /* Closes everything at once; each call still lent gets on_gone. Not from inside a handler. */
 void http_server_free(struct http_server *server);

@@ -24,7 +24,7 @@ enum {
 	GATEWAY_HEAD_MAX_BYTES = 32 * 1024,
 	GATEWAY_SWEEP_MS = 1000,
 	GATEWAY_SWEEP_ITEMS = 4096, /* of the cache, each time */
-	GATEWAY_BURST = 64,         /* requests at a time */
+	GATEWAY_BURST = 64,         /* requests, or connections, at a time */
 	GATEWAY_TRIM_CACHE_BYTES = 16 * 1024 * 1024,
 };
 
@@ -101,7 +101,15 @@ cache_options(const struct config *config)
 	};
 }
 
-/* ---------------------------------------------------------------- start */
+/* ---------------------------------------------------------------- memory after a burst */
+
+/* Nothing is on its loop but what serves them all: each request has a connection, or asks an upstream. */
+static bool
+station_is_deserted(const struct station *station)
+{
+	return http_server_connections(station->server) == 0 &&
+	       http_client_in_flight(station->service.client) == 0 && !station->service.draining;
+}
 
 /* What starting took, and what a burst of requests took and gave back, is held still; once nobody waits it goes back
  * to the kernel. Not with a large cache, whose pieces it would have to walk through. */
@@ -113,11 +121,14 @@ return_memory(struct station *station)
 
 	if (running >= GATEWAY_BURST)
 		station->was_burst = true;
-	if (running > 0 || !station->was_burst ||
-	    cache_figures(gateway->cache).bytes > GATEWAY_TRIM_CACHE_BYTES)
+	if (running > 0 || cache_figures(gateway->cache).bytes > GATEWAY_TRIM_CACHE_BYTES)
 		return;
+	if (http_server_most_connections(station->server) >= GATEWAY_BURST &&
+	    station_is_deserted(station))
+		worker_leave(station->service.worker); /* to station_renew */
+	else if (station->was_burst)
+		resident_return();
 	station->was_burst = false;
-	resident_return();
 }
 
 static void
@@ -132,11 +143,70 @@ on_sweep(void *arg)
 	timer_arm_ms(station->sweep, GATEWAY_SWEEP_MS);
 }
 
+/* Onto the worker's loop. */
+static bool
+station_enter(struct station *station)
+{
+	const struct http_client_options client = {.max_idle_connections =
+	                                                   GATEWAY_IDLE_CONNECTIONS};
+	struct service *service = &station->service;
+
+	service->client = http_client_new(service->worker, &client);
+	if (!service->client)
+		return false;
+	service->flush = timer_new(service->worker, exchange_flush_all, service);
+	station->sweep = timer_new(service->worker, on_sweep, station);
+	timer_arm_ms(station->sweep, GATEWAY_SWEEP_MS);
+	return true;
+}
+
+static void
+station_leave(struct station *station)
+{
+	http_client_free(station->service.client);
+	timer_free(station->service.flush);
+	timer_free(station->sweep);
+	station->service.client = NULL;
+	station->service.flush = station->sweep = NULL;
+}
+
+static void
+on_leave(void *arg)
+{
+	struct station *station = arg;
+
+	http_server_leave(station->server);
+	station_leave(station);
+}
+
+static void
+on_enter(void *arg)
+{
+	struct station *station = arg;
+
+	if (!station_enter(station) || !http_server_enter(station->server))
+		die("out of memory");
+}
+
+/* A loop that had thousands of connections keeps tables of that size for good, and the client its idle ones; so both
+ * are made anew. */
+static void
+station_renew(struct station *station)
+{
+	if (!station_is_deserted(station))
+		return; /* someone came in the last turn */
+	if (worker_renew(station->service.worker, on_leave, on_enter, station))
+		log_event(station->service.log, LOG_LEVEL_DEBUG, "loop_renewed", "worker=%u",
+		          worker_index(station->service.worker));
+	resident_return();
+}
+
+/* ---------------------------------------------------------------- start */
+
 static bool
 station_open(struct gateway *gateway, struct station *station, unsigned index, char *error,
              size_t size)
 {
-	struct http_client_options client = {.max_idle_connections = GATEWAY_IDLE_CONNECTIONS};
 	struct http_server_options server;
 	struct service *service = &station->service;
 
@@ -156,15 +226,10 @@ station_open(struct gateway *gateway, struct station *station, unsigned index, c
 	service->speculation_credit = 1;
 	service->started_ms = clock_now_us() / 1000;
 	TAILQ_INIT(&service->ripe);
-	if (service->worker)
-		service->client = http_client_new(service->worker, &client);
-	if (!service->client) {
+	if (!service->worker || !station_enter(station)) {
 		snprintf(error, size, "cannot make worker %u: %s", index, strerror(errno));
 		return false;
 	}
-	service->flush = timer_new(service->worker, exchange_flush_all, service);
-	station->sweep = timer_new(service->worker, on_sweep, station);
-	timer_arm_ms(station->sweep, GATEWAY_SWEEP_MS);
 	station->server =
 	        http_server_new(service->worker, &server, endpoints_handle, service, error, size);
 	return station->server != NULL;
@@ -196,7 +261,8 @@ station_thread(void *arg)
 {
 	struct station *station = arg;
 
-	worker_run(station->service.worker);
+	while (!worker_run(station->service.worker))
+		station_renew(station);
 	return NULL;
 }
 
@@ -401,12 +467,9 @@ station_close(struct station *station)
 		worker_run_posted(station->service.worker);
 	leg_end_lingering(&station->service);
 	embed_end_all(&station->service);
-	if (station->service.client)
-		http_client_free(station->service.client);
+	station_leave(station);
 	plan_unref(station->service.plan);
 	chat_frame_fini(&station->service.frame);
-	timer_free(station->sweep);
-	timer_free(station->service.flush);
 	worker_free(station->service.worker);
 }
 

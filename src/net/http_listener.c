@@ -35,8 +35,9 @@
 
 struct http_listener {
 	struct http_listener *next;
+	int fd;                            /* owned */
 	struct evhttp_bound_socket *bound; /* owned by evhttp; owns the listener */
-	struct evconnlistener *listener;
+	struct evconnlistener *listener;   /* NULL: off the loop */
 };
 
 void
@@ -120,13 +121,54 @@ on_accept_error(struct evconnlistener *listener, void *arg)
 		          "reason=\"%s\" connections=%u", strerror(reason), server->connections);
 }
 
+static bool
+listener_enter(struct http_server *server, struct http_listener *l)
+{
+	/* It listens already (backlog 0), and gets its callback from evhttp_bind_listener. */
+	l->listener = evconnlistener_new(worker_base(server->worker), NULL, NULL,
+	                                 LEV_OPT_CLOSE_ON_EXEC, 0, l->fd);
+	if (!l->listener)
+		return false;
+	evconnlistener_set_error_cb(l->listener, on_accept_error);
+	l->bound = evhttp_bind_listener(server->evhttp, l->listener);
+	if (l->bound)
+		return true;
+	evconnlistener_free(l->listener);
+	l->listener = NULL;
+	return false;
+}
+
+static void
+listener_leave(struct http_server *server, struct http_listener *l)
+{
+	if (l->listener)
+		evhttp_del_accept_socket(server->evhttp, l->bound);
+	l->listener = NULL;
+}
+
 bool
-http_listeners_init(struct http_server *server)
+http_listeners_enter(struct http_server *server)
 {
 	server->retry = evtimer_new(worker_base(server->worker), on_accept_retry, server);
+	if (!server->retry)
+		return false;
+	retry_arm(server);
+	for (struct http_listener *l = server->listeners; l; l = l->next) {
+		if (!listener_enter(server, l))
+			return false;
+	}
+	http_listeners_update(server);
+	return true;
+}
+
+void
+http_listeners_leave(struct http_server *server)
+{
+	for (struct http_listener *l = server->listeners; l; l = l->next)
+		listener_leave(server, l);
 	if (server->retry)
-		retry_arm(server);
-	return server->retry != NULL;
+		event_free(server->retry);
+	server->retry = NULL;
 }
 
 void
@@ -136,16 +178,10 @@ http_listeners_close(struct http_server *server)
 		struct http_listener *listener = server->listeners;
 
 		server->listeners = listener->next;
-		evhttp_del_accept_socket(server->evhttp, listener->bound);
+		listener_leave(server, listener);
+		close(listener->fd);
 		free(listener);
 	}
-}
-
-void
-http_listeners_fini(struct http_server *server)
-{
-	if (server->retry)
-		event_free(server->retry);
 }
 
 /* A listening socket for one address, or -1 with errno. NODELAY and NOTSENT_LOWAT are inherited by
@@ -210,29 +246,15 @@ socket_port(int fd)
 static bool
 listener_add(struct http_server *server, int fd)
 {
-	struct event_base *base = worker_base(server->worker);
-	struct http_listener *listener;
-	struct evconnlistener *lev;
-	struct evhttp_bound_socket *bound;
+	struct http_listener *listener = mem_new(sizeof(*listener));
 
-	/* It listens already (backlog 0), and gets its callback from evhttp_bind_listener. */
-	lev = evconnlistener_new(base, NULL, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0,
-	                         fd);
-	if (!lev) {
+	listener->fd = fd;
+	if (!listener_enter(server, listener)) {
 		close(fd);
+		free(listener);
 		errno = ENOMEM;
 		return false;
 	}
-	evconnlistener_set_error_cb(lev, on_accept_error);
-	bound = evhttp_bind_listener(server->evhttp, lev);
-	if (!bound) {
-		evconnlistener_free(lev);
-		errno = ENOMEM;
-		return false;
-	}
-	listener = mem_new(sizeof(*listener));
-	listener->listener = lev;
-	listener->bound = bound;
 	listener->next = server->listeners;
 	server->listeners = listener;
 	if (!server->port)

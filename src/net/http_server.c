@@ -22,14 +22,19 @@ on_accept(struct event_base *base, void *arg)
 	return http_conn_new(arg);
 }
 
+static struct http_conn *
+conn_at(const struct http_server *server, int fd)
+{
+	return fd >= 0 && (size_t)fd < server->by_fd_count ? server->by_fd[fd] : NULL;
+}
+
 static void
 on_request(struct evhttp_request *request, void *arg)
 {
 	struct http_server *server = arg;
 	struct evhttp_connection *evcon = evhttp_request_get_connection(request);
-	int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(evcon));
 	struct http_conn *conn =
-	        fd >= 0 && (size_t)fd < server->by_fd_count ? server->by_fd[fd] : NULL;
+	        conn_at(server, bufferevent_getfd(evhttp_connection_get_bufferevent(evcon)));
 
 	/* Only where there was no memory for a bufferevent of ours; nothing guarded that one. */
 	if (!conn || conn->evcon != evcon) {
@@ -72,7 +77,8 @@ http_server_conn_opened(struct http_server *server, struct http_conn *conn)
 {
 	conn->surplus = !place_take(server);
 	server->surplus += conn->surplus;
-	server->connections++;
+	if (++server->connections > server->most_connections)
+		server->most_connections = server->connections;
 	server_update_full(server);
 }
 
@@ -114,7 +120,7 @@ event_soon(struct event *event)
 void
 http_server_conn_closed(struct http_server *server, struct http_conn *conn)
 {
-	if (conn->fd >= 0 && server->by_fd[conn->fd] == conn)
+	if (conn_at(server, conn->fd) == conn)
 		server->by_fd[conn->fd] = NULL;
 	server->connections--;
 	if (conn->surplus)
@@ -159,7 +165,6 @@ http_server_new(struct worker *worker, const struct http_server_options *options
                 http_handler *handler, void *arg, char *error, size_t size)
 {
 	struct http_server *server = mem_new(sizeof(*server));
-	struct event_base *base = worker_base(worker);
 
 	server->worker = worker;
 	server->handler = handler;
@@ -172,17 +177,43 @@ http_server_new(struct worker *worker, const struct http_server_options *options
 		http_server_free(server);
 		return NULL;
 	}
-	server->evhttp = evhttp_new(base);
-	server->drain = evtimer_new(base, on_drain_step, server);
-	if (!server->evhttp || !server->drain || !http_listeners_init(server)) {
+	if (!http_server_enter(server)) {
 		snprintf(error, size, "out of memory");
 		http_server_free(server);
 		return NULL;
 	}
+	return server;
+}
+
+bool
+http_server_enter(struct http_server *server)
+{
+	struct event_base *base = worker_base(server->worker);
+
+	server->evhttp = evhttp_new(base);
+	server->drain = evtimer_new(base, on_drain_step, server);
+	if (!server->evhttp || !server->drain || !http_listeners_enter(server))
+		return false;
 	evhttp_set_bevcb(server->evhttp, on_accept, server);
 	evhttp_set_gencb(server->evhttp, on_request, server);
 	evhttp_set_allowed_methods(server->evhttp, 0xFFFF);
-	return server;
+	return true;
+}
+
+void
+http_server_leave(struct http_server *server)
+{
+	http_listeners_leave(server);
+	if (server->evhttp)
+		evhttp_free(server->evhttp); /* closes each connection */
+	if (server->drain)
+		event_free(server->drain);
+	server->evhttp = NULL;
+	server->drain = NULL;
+	server->most_connections = 0;
+	free(server->by_fd);
+	server->by_fd = NULL;
+	server->by_fd_count = 0;
 }
 
 void
@@ -194,16 +225,11 @@ http_server_free(struct http_server *server)
 		return;
 	server->freeing = true;
 	http_listeners_close(server);
-	if (server->evhttp)
-		evhttp_free(server->evhttp); /* closes each connection */
+	http_server_leave(server);
 	while ((conn = LIST_FIRST(&server->conns)))
 		http_conn_close(conn);
-	http_listeners_fini(server);
-	if (server->drain)
-		event_free(server->drain);
 	tls_server_free(server->tls);
 	buf_fini(&server->head);
-	free(server->by_fd);
 	free(server);
 }
 
@@ -237,6 +263,12 @@ unsigned
 http_server_connections(const struct http_server *server)
 {
 	return server->connections;
+}
+
+unsigned
+http_server_most_connections(const struct http_server *server)
+{
+	return server->most_connections;
 }
 
 unsigned

@@ -19,6 +19,9 @@
 /* How far ahead of the largest descriptor, and how many at a time. */
 enum { FD_AHEAD = 512, FD_BLOCK = 1024 };
 
+/* A loop has three descriptors of its own. */
+enum { SPARE_FDS = 8 };
+
 struct task {
 	struct task *next;
 	void (*run)(void *arg);
@@ -105,32 +108,56 @@ on_sexton(evutil_socket_t fd, short what, void *arg)
 	empty_graveyard(arg);
 }
 
+/* NULL: no descriptor, or no memory. */
+static struct event_base *
+base_new(void)
+{
+	struct event_config *options = event_config_new();
+	struct event_base *base;
+
+	if (!options)
+		return NULL;
+	/* Collects changes of interest until the loop polls: a third of the system
+	 * time of a proxied request otherwise goes to epoll_ctl. */
+	event_config_set_flag(options, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+	base = event_base_new_with_config(options);
+	event_config_free(options);
+	return base;
+}
+
+static bool
+enter_base(struct worker *worker, struct event_base *base)
+{
+	worker->base = base;
+	worker->fds = 0;
+	worker->wake = event_new(base, worker->wake_fd, EV_READ | EV_PERSIST, on_wake, worker);
+	worker->sexton = event_new(base, -1, 0, on_sexton, worker);
+	return worker->wake && worker->sexton && event_add(worker->wake, NULL) == 0;
+}
+
+static void
+leave_base(struct worker *worker)
+{
+	if (worker->wake)
+		event_free(worker->wake);
+	if (worker->sexton)
+		event_free(worker->sexton);
+	worker->wake = worker->sexton = NULL;
+}
+
 struct worker *
 worker_new(unsigned index, struct log *log)
 {
 	struct worker *worker = mem_new(sizeof(*worker));
-	struct event_config *options;
+	struct event_base *base;
 
 	worker->index = index;
 	worker->log = log;
 	worker->last = &worker->first;
 	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&worker->mutex, NULL);
-	options = event_config_new();
-	if (options) {
-		/* Collects changes of interest until the loop polls: a third of the system
-		 * time of a proxied request otherwise goes to epoll_ctl. */
-		event_config_set_flag(options, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
-		worker->base = event_base_new_with_config(options);
-		event_config_free(options);
-	}
-	if (worker->base) {
-		worker->wake = event_new(worker->base, worker->wake_fd, EV_READ | EV_PERSIST,
-		                         on_wake, worker);
-		worker->sexton = event_new(worker->base, -1, 0, on_sexton, worker);
-	}
-	if (worker->wake_fd < 0 || !worker->wake || !worker->sexton ||
-	    event_add(worker->wake, NULL) < 0) {
+	base = worker->wake_fd < 0 ? NULL : base_new();
+	if (!base || !enter_base(worker, base)) {
 		worker_free(worker);
 		return NULL;
 	}
@@ -149,10 +176,7 @@ worker_free(struct worker *worker)
 		worker->first = task->next;
 		free(task);
 	}
-	if (worker->wake)
-		event_free(worker->wake);
-	if (worker->sexton)
-		event_free(worker->sexton);
+	leave_base(worker);
 	if (worker->base)
 		event_base_free(worker->base);
 	if (worker->wake_fd >= 0)
@@ -161,12 +185,67 @@ worker_free(struct worker *worker)
 	free(worker);
 }
 
-void
+bool
 worker_run(struct worker *worker)
 {
 	event_base_loop(worker->base, EVLOOP_NO_EXIT_ON_EMPTY);
 	/* Tasks own what they carry: those that came too late for the loop are run all the same. */
 	run_tasks(worker);
+	return atomic_load(&worker->stopping);
+}
+
+void
+worker_leave(struct worker *worker)
+{
+	event_base_loopexit(worker->base, NULL);
+}
+
+/* Takes descriptors so that nobody else does. False: so many are not to be had. */
+static bool
+reserve(int fds[SPARE_FDS])
+{
+	int n = 0;
+
+	while (n < SPARE_FDS && (fds[n] = eventfd(0, EFD_CLOEXEC)) >= 0)
+		n++;
+	if (n == SPARE_FDS)
+		return true;
+	while (n > 0)
+		close(fds[--n]);
+	return false;
+}
+
+static void
+release(const int fds[SPARE_FDS])
+{
+	for (int i = 0; i < SPARE_FDS; i++)
+		close(fds[i]);
+}
+
+bool
+worker_renew(struct worker *worker, void (*leave)(void *arg), void (*enter)(void *arg), void *arg)
+{
+	int fds[SPARE_FDS];
+	bool left;
+
+	/* WORKAROUND(libevent-2.1): it ends the process when it gets none for a loop.
+	 * test_without_a_descriptor_the_loop_stays_as_it_is */
+	if (!reserve(fds))
+		return false;
+	empty_graveyard(worker);
+	leave(arg);
+	leave_base(worker);
+	left = event_base_get_num_events(worker->base,
+	                                 EVENT_BASE_COUNT_ADDED | EVENT_BASE_COUNT_ACTIVE) == 0;
+	if (left)
+		event_base_free(worker->base);
+	release(fds);
+	if (left)
+		worker->base = base_new();
+	if (!worker->base || !enter_base(worker, worker->base))
+		die("out of memory");
+	enter(arg);
+	return left;
 }
 
 void

@@ -3,6 +3,7 @@
 #include <event2/event.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -201,12 +202,20 @@ START_TEST(test_an_idle_worker_is_stopped_from_another_thread)
 END_TEST
 
 static int taken; /* pieces of memory by libevent */
+static int given_back;
 
 static void *
 take_memory(size_t size)
 {
 	taken++;
 	return malloc(size);
+}
+
+static void
+give_memory_back(void *p)
+{
+	given_back += p != NULL;
+	free(p);
 }
 
 static void
@@ -252,9 +261,115 @@ START_TEST(test_a_descriptor_that_was_noted_takes_no_more_memory)
 }
 END_TEST
 
+static void
+leave(void *arg)
+{
+	struct room *room = arg;
+
+	timer_free(room->timer);
+	room->timer = NULL;
+}
+
+static void
+enter(void *arg)
+{
+	struct room *room = arg;
+
+	room->timer = timer_new(room->worker, on_timer, room);
+	timer_arm_ms(room->timer, 5);
+}
+
+static void
+leave_loop(void *arg)
+{
+	worker_leave(((struct room *)arg)->worker);
+}
+
+START_TEST(test_a_loop_made_anew_goes_on_without_the_tables_of_the_old_one)
+{
+	struct room room = {0};
+	pthread_t thread;
+
+	event_set_mem_functions(take_memory, realloc, give_memory_back);
+	room.worker = worker_new(0, NULL);
+	enter(&room);
+	worker_post(room.worker, leave_loop, &room);
+	ck_assert(!worker_run(room.worker));
+	worker_note_fd(room.worker, 3000);
+	worker_bury(room.worker, &room, destroy_one);
+	given_back = 0;
+	ck_assert(worker_renew(room.worker, leave, enter, &room));
+	ck_assert_int_gt(given_back, 3000);
+	ck_assert_int_eq(room.buried, 1);
+	ck_assert_int_gt(taken_for_event(room.worker, 300), 0);
+
+	/* What wakes it still does, and what was put onto it runs. */
+	ck_assert(worker_run(room.worker));
+	ck_assert_int_eq(room.fired, 2);
+	pthread_create(&thread, NULL, stop_soon, &room);
+	ck_assert(worker_run(room.worker));
+	pthread_join(thread, NULL);
+	worker_free(room.worker);
+}
+END_TEST
+
+START_TEST(test_a_stop_that_comes_while_the_loop_is_made_anew_is_not_lost)
+{
+	struct room room = {.worker = worker_new(0, NULL)};
+
+	enter(&room);
+	timer_disarm(room.timer);
+	worker_stop(room.worker);
+	ck_assert(worker_renew(room.worker, leave, enter, &room));
+	timer_disarm(room.timer);
+	ck_assert(worker_run(room.worker));
+	leave(&room);
+	worker_free(room.worker);
+}
+END_TEST
+
+START_TEST(test_a_loop_with_something_left_on_it_stays)
+{
+	struct room room = {.worker = worker_new(0, NULL)};
+	struct timer *left = timer_new(room.worker, stop, &room);
+
+	enter(&room);
+	timer_arm_ms(left, 0);
+	ck_assert(!worker_renew(room.worker, leave, enter, &room));
+	timer_disarm(room.timer);
+	ck_assert(worker_run(room.worker)); /* it is what was left that stops it */
+	timer_free(left);
+	leave(&room);
+	worker_free(room.worker);
+}
+END_TEST
+
+START_TEST(test_without_a_descriptor_the_loop_stays_as_it_is)
+{
+	struct room room = {.worker = worker_new(0, NULL)};
+	struct rlimit limit, none;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = 0;
+	enter(&room);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	ck_assert(!worker_renew(room.worker, leave, enter, &room));
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert_ptr_nonnull(room.timer);
+	ck_assert(worker_run(room.worker));
+	ck_assert_int_eq(room.fired, 2);
+	worker_free(room.worker);
+}
+END_TEST
+
 UNIT_MAIN("worker", test_a_descriptor_that_was_noted_takes_no_more_memory,
           test_posts_run_on_the_workers_thread_in_the_order_of_each_sender,
           test_what_is_buried_goes_after_the_callback_returned,
           test_freeing_a_worker_empties_its_graveyard_and_drops_its_posts,
           test_a_timer_fires_once_each_time_it_is_armed,
-          test_an_idle_worker_is_stopped_from_another_thread)
+          test_an_idle_worker_is_stopped_from_another_thread,
+          test_a_loop_made_anew_goes_on_without_the_tables_of_the_old_one,
+          test_a_stop_that_comes_while_the_loop_is_made_anew_is_not_lost,
+          test_a_loop_with_something_left_on_it_stays,
+          test_without_a_descriptor_the_loop_stays_as_it_is)
