@@ -29,6 +29,9 @@ enum {
 	CLIENT_SPARE_HANDLES = 32,
 	CLIENT_RESTING_HANDLES = 2, /* of those, while nothing is asked for */
 	CLIENT_IDLE_DEFAULT = 256,
+	CLIENT_MANY =
+	        64, /* transfers: from so many on, what libcurl does with all connections takes long */
+	CLIENT_KEEPS_ONE_OF = 64, /* then, when enough are idle */
 	/* All heads and trailers of one response together. */
 	FETCH_HEAD_MAX_BYTES = 128 * 1024,
 	/* What is read at a time: of a response as it is, and of one that trickles. */
@@ -67,6 +70,9 @@ struct http_client {
 	struct http_fetch *todo, **todo_end; /* those that wait for client_settle */
 	unsigned in_flight;                  /* those that have not ended for their owner */
 	unsigned transfers;                  /* those that the multi handle knows */
+	unsigned holders; /* of these, those that have a connection, or its socket */
+	unsigned open_sockets;
+	unsigned started; /* fetches, so far */
 	uint64_t connects;
 
 	CURL *spares[CLIENT_SPARE_HANDLES]; /* owned */
@@ -98,6 +104,10 @@ struct http_fetch {
 
 	enum fetch_phase phase;
 	bool attached;     /* the multi handle knows it */
+	bool holds;        /* among client->holders */
+	bool fresh;        /* takes no idle connection */
+	bool keeps;        /* one of the few whose connection is kept though enough are idle */
+	bool closes;       /* its connection is not kept */
 	bool in_todo;      /* on client->todo, for one of the next three */
 	bool dead;         /* cancelled */
 	bool waits_start;  /* to be attached */
@@ -124,6 +134,7 @@ struct http_fetch {
 };
 
 /* http_client.c; attach and detach with libcurl off the stack */
+void client_choose_close(struct http_fetch *fetch); /* is its connection kept? */
 bool client_attach(struct http_fetch *fetch);
 void client_detach(struct http_fetch *fetch);
 /* Has client_settle look at it, once libcurl is off the stack or else on the next turn. */

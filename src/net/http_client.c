@@ -209,11 +209,41 @@ client_limit_idle(struct http_client *client)
 	                  others + (long)client->max_idle_connections);
 }
 
+/*
+ * WORKAROUND(curl-7.88): to find an idle connection it looks at each one to that host, one that is in use or not, which with
+ * thousands of streams takes longer than to open one. So where all of many are in use it is told not to look. A socket too many (two
+ * addresses are tried at a time) only makes it look. Test: with_all_connections_in_use_none_is_looked_for.
+ */
+static bool
+client_has_none_idle(const struct http_client *client)
+{
+	return client->holders >= CLIENT_MANY && client->open_sockets <= client->holders;
+}
+
+/*
+ * WORKAROUND(curl-7.88): a connection that is given back while as many are idle as may be makes it look at each one, for the one that was
+ * idle longest; at the end of a burst of thousands that takes a loop's whole time for seconds. So most of them are closed
+ * instead. Not all: the idle ones may be to a host that is not asked any more. Test: enough_idle_connections_close_most_others.
+ */
+void
+client_choose_close(struct http_fetch *fetch)
+{
+	const struct http_client *client = fetch->client;
+	bool closes = !fetch->keeps && client->holders >= CLIENT_MANY &&
+	              client->open_sockets >= client->holders + client->max_idle_connections;
+
+	if (closes != fetch->closes &&
+	    curl_easy_setopt(fetch->easy, CURLOPT_FORBID_REUSE, closes ? 1L : 0L) == CURLE_OK)
+		fetch->closes = closes;
+}
+
 bool
 client_attach(struct http_fetch *fetch)
 {
 	struct http_client *client = fetch->client;
 
+	fetch->fresh = client_has_none_idle(client) &&
+	               curl_easy_setopt(fetch->easy, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK;
 	fetch->attached = curl_multi_add_handle(client->multi, fetch->easy) == CURLM_OK;
 	if (fetch->attached) {
 		client->transfers++;
@@ -233,7 +263,13 @@ client_detach(struct http_fetch *fetch)
 		return;
 	fetch->attached = false;
 	curl_multi_remove_handle(client->multi, fetch->easy);
+	if (fetch->fresh)
+		curl_easy_setopt(fetch->easy, CURLOPT_FRESH_CONNECT, 0L);
+	if (fetch->closes)
+		curl_easy_setopt(fetch->easy, CURLOPT_FORBID_REUSE, 0L);
 	client->transfers--;
+	client->holders -= fetch->holds;
+	fetch->holds = false;
 	client_limit_idle(client);
 }
 

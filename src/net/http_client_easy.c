@@ -23,6 +23,15 @@ socket_error_is_ours(int error)
  * at 100 ms. Test: test_an_upstream_is_paused_while_its_client_does_not_read. */
 static const int receive_bytes = 1024 * 1024;
 
+/* A connection is being made for the fetch, or is there. */
+static void
+fetch_hold(struct http_fetch *fetch)
+{
+	if (!fetch->holds)
+		fetch->client->holders++;
+	fetch->holds = true;
+}
+
 static curl_socket_t
 on_curl_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
@@ -30,11 +39,24 @@ on_curl_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 
 	(void)purpose;
-	if (fd < 0)
+	if (fd < 0) {
 		fetch->no_descriptor = socket_error_is_ours(errno);
-	else
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
-	return fd; /* -1 is libcurl's CURL_SOCKET_BAD, too */
+		return CURL_SOCKET_BAD;
+	}
+	fetch->client->open_sockets++;
+	fetch_hold(fetch);
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
+	return fd;
+}
+
+/* The fetch for which it was opened may be long gone. */
+static int
+on_curl_close(void *arg, curl_socket_t fd)
+{
+	struct http_client *client = arg;
+
+	client->open_sockets--;
+	return close(fd);
 }
 
 /*
@@ -55,6 +77,7 @@ on_curl_ready(void *arg, char *peer, char *local, int peer_port, int local_port)
 	(void)local_port;
 	if (fetch->dead)
 		return CURL_PREREQFUNC_ABORT;
+	fetch_hold(fetch);
 	curl_easy_getinfo(fetch->easy, CURLINFO_NUM_CONNECTS, &opened);
 	fetch->client->connects += (uint64_t)(opened - fetch->new_connections);
 	fetch->new_connections = opened;
@@ -123,9 +146,11 @@ easy_set_transport(CURL *easy, const struct http_client *client)
 }
 
 static bool
-easy_set_callbacks(CURL *easy)
+easy_set_callbacks(CURL *easy, struct http_client *client)
 {
 	return SET(easy, CURLOPT_OPENSOCKETFUNCTION, on_curl_socket) &&
+	       SET(easy, CURLOPT_CLOSESOCKETFUNCTION, on_curl_close) &&
+	       SET(easy, CURLOPT_CLOSESOCKETDATA, client) &&
 	       SET(easy, CURLOPT_PREREQFUNCTION, on_curl_ready) &&
 	       SET(easy, CURLOPT_HEADERFUNCTION, on_curl_header) &&
 	       SET(easy, CURLOPT_WRITEFUNCTION, on_curl_write) &&
@@ -141,7 +166,7 @@ easy_take(struct http_client *client)
 	if (client->spare_count > 0)
 		return client->spares[--client->spare_count];
 	easy = curl_easy_init();
-	if (easy && (!easy_set_transport(easy, client) || !easy_set_callbacks(easy))) {
+	if (easy && (!easy_set_transport(easy, client) || !easy_set_callbacks(easy, client))) {
 		curl_easy_cleanup(easy);
 		return NULL;
 	}

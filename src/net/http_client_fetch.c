@@ -257,6 +257,7 @@ on_curl_write(char *p, size_t size, size_t count, void *arg)
 	}
 	/* Of many pieces that one read brought it is one time; to ask for it took longer than to hand a piece over. */
 	fetch->active_us = fetch->client->entered_us;
+	client_choose_close(fetch); /* it may be the last one */
 	fetch->events.on_data(fetch->arg, fetch, (struct bytes){p, n});
 	return fetch->dead ? 0 : n;
 }
@@ -302,6 +303,7 @@ http_fetch_start(struct http_client *client, const struct http_fetch_spec *spec,
 	fetch->first_byte_ms = spec->first_byte_ms;
 	fetch->idle_ms = spec->idle_ms;
 	fetch->total_ms = spec->total_ms;
+	fetch->keeps = ++client->started % CLIENT_KEEPS_ONE_OF == 0;
 	fetch->timer = timer_new(client->worker, on_deadline, fetch);
 	fetch->times.start_us = worker_now_us(client->worker);
 	if (!header_list_make(&fetch->headers, spec->headers, spec->header_count, NULL, shared,

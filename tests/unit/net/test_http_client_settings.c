@@ -5,6 +5,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 
+#include "net/http_client_private.h"
+
 static char hello_whole[] = OK_HELLO;
 static char hello_and_more[] =
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
@@ -449,6 +451,109 @@ START_TEST(idle_connections_are_kept_while_others_are_busy)
 }
 END_TEST
 
+static void
+on_head_of_many(struct tape *tape)
+{
+	fetching_done_one(tape->f);
+}
+
+START_TEST(with_all_connections_in_use_none_is_looked_for)
+{
+	enum { BUSY = CLIENT_MANY + 1 };
+	static struct crowd busy, quick;
+	static struct tape streams[BUSY];
+	struct fetching f;
+	struct http_target *target, *busy_target;
+
+	crowd_start(&busy, CLIENT_MANY, hello_and_more);
+	crowd_start(&quick, 2, hello_whole);
+	fetching_open(&f);
+	target = target_of_peer(&quick.peer);
+	busy_target = target_of_peer(&busy.peer);
+	for (int i = 0; i < BUSY; i++) {
+		streams[i] = (struct tape){.at_head = on_head_of_many};
+		tape_start(&streams[i], &f,
+		           &(struct http_fetch_spec){.target = busy_target, .method = "GET"});
+		ck_assert(streams[i].fetch->fresh == (i == CLIENT_MANY));
+		if (i == CLIENT_MANY - 1)
+			fetching_run(&f);
+	}
+	f.left--; /* the last one is not answered */
+	ck_assert_uint_eq(http_client_connects(f.client), CLIENT_MANY);
+	/* Where there are idle ones they are found, among however many. */
+	for (int i = 0; i < 3; i++)
+		run_many(&f, target, 2, BUSY);
+	ck_assert_uint_eq(http_client_connects(f.client), BUSY + 2);
+	/* Who left holds none any more, and a handle that is used again may look. */
+	for (int i = 0; i < BUSY; i++)
+		http_fetch_cancel(streams[i].fetch);
+	ck_assert_uint_eq(f.client->holders, 0);
+	ck_assert_uint_eq(f.client->open_sockets, 2);
+	run_many(&f, target, 2, 0);
+	ck_assert_uint_eq(http_client_connects(f.client), BUSY + 2);
+	fetching_close(&f);
+	crowd_stop(&busy);
+	crowd_stop(&quick);
+	http_target_free(target);
+	http_target_free(busy_target);
+	for (int i = 0; i < BUSY; i++)
+		tape_fini(&streams[i]);
+}
+END_TEST
+
+static void
+on_data_of_one(struct tape *tape)
+{
+	*(int *)tape->arg += tape->fetch->closes;
+}
+
+START_TEST(enough_idle_connections_close_most_others)
+{
+	enum { IDLE = 2, QUICK = 4, ROUNDS = 40 };
+	static struct crowd busy, quick;
+	static struct tape streams[CLIENT_MANY];
+	int closing = 0;
+	struct fetching f;
+	struct http_target *target, *busy_target;
+
+	crowd_start(&busy, CLIENT_MANY, hello_and_more);
+	crowd_start(&quick, QUICK, hello_whole);
+	fetching_open_with(&f, &(struct http_client_options){.max_idle_connections = IDLE});
+	target = target_of_peer(&quick.peer);
+	busy_target = target_of_peer(&busy.peer);
+	for (int i = 0; i < CLIENT_MANY; i++) {
+		streams[i] = (struct tape){.at_head = on_head_of_many};
+		tape_start(&streams[i], &f,
+		           &(struct http_fetch_spec){.target = busy_target, .method = "GET"});
+	}
+	fetching_run(&f);
+	for (int round = 0; round < ROUNDS; round++) {
+		struct tape tapes[QUICK] = {0};
+
+		for (int i = 0; i < QUICK; i++) {
+			tapes[i].at_data = on_data_of_one;
+			tapes[i].arg = &closing;
+			tape_start(&tapes[i], &f,
+			           &(struct http_fetch_spec){.target = target, .method = "GET"});
+		}
+		fetching_run(&f);
+		for (int i = 0; i < QUICK; i++)
+			tape_fini(&tapes[i]);
+		ck_assert_uint_eq(f.client->open_sockets, CLIENT_MANY + IDLE);
+	}
+	/* Two of each round are too many, and some are kept in another one's place. */
+	ck_assert_int_gt(closing, ROUNDS);
+	ck_assert_int_lt(closing, ROUNDS * (QUICK - IDLE));
+	fetching_close(&f);
+	crowd_stop(&busy);
+	crowd_stop(&quick);
+	http_target_free(target);
+	http_target_free(busy_target);
+	for (int i = 0; i < CLIENT_MANY; i++)
+		tape_fini(&streams[i]);
+}
+END_TEST
+
 UNIT_MAIN("http_client_settings", a_fetch_that_failed_leaves_no_handle_that_cannot_be_used,
           environment_proxy_is_ignored, redirect_is_not_followed, head_holds_nothing_superfluous,
           connection_is_reused, request_is_repeated_when_a_used_connection_ends_without_a_byte,
@@ -456,4 +561,5 @@ UNIT_MAIN("http_client_settings", a_fetch_that_failed_leaves_no_handle_that_cann
           request_is_not_repeated_on_a_new_connection, sockets_send_at_once_and_notice_dead_peers,
           many_fetches_run_at_once, idle_connections_survive_a_burst,
           a_client_that_rests_keeps_its_connections, no_more_idle_connections_are_kept_than_wanted,
-          idle_connections_are_kept_while_others_are_busy)
+          idle_connections_are_kept_while_others_are_busy,
+          with_all_connections_in_use_none_is_looked_for, enough_idle_connections_close_most_others)
