@@ -108,7 +108,7 @@ on_sexton(evutil_socket_t fd, short what, void *arg)
 	empty_graveyard(arg);
 }
 
-/* NULL: no descriptor, or no memory. */
+/* NULL: no memory. Where there is no descriptor libevent ends the process. */
 static struct event_base *
 base_new(void)
 {

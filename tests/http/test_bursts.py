@@ -4,7 +4,7 @@ import signal
 import time
 from contextlib import ExitStack
 
-from lib.checks import assert_routed
+from lib.checks import assert_routed, total
 from lib.scripts import confident, expert
 
 CROWD = 70  # connections at a time, of one worker; 64 are a burst
@@ -15,10 +15,6 @@ def ask(client):
     answer = client.request("POST", "/v1/chat/completions", CHAT)
     assert answer.status == 200
     return answer
-
-
-def total(samples, name):
-    return sum(number for sample, number in samples.items() if sample.startswith(name + "{"))
 
 
 def crowd(gateway):
@@ -41,7 +37,7 @@ def test_once_nobody_is_connected_the_loop_is_made_anew(start, upstream):
 
 
 def test_what_was_told_before_holds_on_the_new_loop(start, upstream):
-    """Breakers, metrics, the drainage and the listener outlive the loop."""
+    """Metrics, a reload, draining and the listener work as before."""
     upstream.on("large-1", expert())
     upstream.on("small-1", confident())
     gateway = start()

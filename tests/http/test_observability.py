@@ -9,6 +9,7 @@ import pytest
 
 from lib import frames as f
 from lib import scripts
+from lib.checks import total
 from lib.gateway import REPOSITORY, TICK_S, eventually
 from lib.scripts import confident, expert, speak, uncertain
 
@@ -41,15 +42,6 @@ def busy(start, upstream):
     upstream.on("other-1", expert("It is Paris."))
     assert gateway.chat(model="other").status == 200
     return gateway
-
-
-def total(metrics, name, **labels):
-    """The sum of the samples of this name that have these labels."""
-    found = 0.0
-    for sample, value in metrics.items():
-        if sample.split("{")[0] == name and all(f'{k}="{v}"' in sample for k, v in labels.items()):
-            found += value
-    return found
 
 
 # The page

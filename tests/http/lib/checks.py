@@ -54,3 +54,12 @@ def assert_routed(response, decision, reason, model=None, provider=None):
         assert response.header("x-gateway-model") == model, response
     if provider is not None:
         assert response.header("x-gateway-provider") == provider, response
+
+
+def total(metrics, name, **labels):
+    """The sum of the samples of this name that have these labels."""
+    found = 0.0
+    for sample, value in metrics.items():
+        if sample.split("{")[0] == name and all(f'{k}="{v}"' in sample for k, v in labels.items()):
+            found += value
+    return found
