@@ -54,6 +54,13 @@ digits_8_value(uint64_t v)
 	return (v & 0x0000FFFF0000FFFF) * ((uint64_t)10000 << 32 | 1) >> 32;
 }
 
+static const uint64_t power_8[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+
+/* Powers of ten that are doubles exactly. */
+static const double power_double[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                      1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                      1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
 struct decimal {
 	uint64_t mantissa;
 	int digits;       /* at least as many as the mantissa has; up to 19 it has not overflowed */
@@ -76,9 +83,6 @@ digits_read(struct decimal *d, const char *p, const char *end)
 static inline const char *
 fraction_read(struct decimal *d, const char *p, const char *end)
 {
-	static const uint64_t power[] = {1,      10,      100,      1000,     10000,
-	                                 100000, 1000000, 10000000, 100000000};
-
 	while (end - p >= 8 && d->digits <= 11) {
 		uint64_t v = load_8(p);
 		unsigned n = digits_8_count(v);
@@ -87,7 +91,7 @@ fraction_read(struct decimal *d, const char *p, const char *end)
 			return p;
 		/* Shifted so that the digits come last, behind bytes that count as zeros. */
 		v = digits_8_value(v << 8 * (8 - n));
-		d->mantissa = d->mantissa * power[n] + v;
+		d->mantissa = d->mantissa * power_8[n] + v;
 		d->digits += d->mantissa ? (int)n : 0;
 		p += n;
 		if (n < 8)
@@ -107,15 +111,11 @@ fraction_read(struct decimal *d, const char *p, const char *end)
 static bool
 decimal_to_double(const struct decimal *d, double *out)
 {
-	static const double power[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-	                               1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-	                               1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-
 	if (d->digits > 19)
 		return false;
 	if (d->mantissa < 1ULL << 53 && d->exponent >= -22 && d->exponent <= 22) {
-		*out = d->exponent < 0 ? (double)d->mantissa / power[-d->exponent]
-		                       : (double)d->mantissa * power[d->exponent];
+		*out = d->exponent < 0 ? (double)d->mantissa / power_double[-d->exponent]
+		                       : (double)d->mantissa * power_double[d->exponent];
 		return true;
 	}
 #if defined(__x86_64__) && LDBL_MANT_DIG == 64
@@ -192,6 +192,40 @@ text_to_double(struct bytes text, double *out)
 	return stop == copy + text.n;
 }
 
+enum { SHORT_BYTES = 2 + 16 }; /* what may be looked at of a short number, its sign left out */
+
+/*
+ * Most numbers are spelled like 0.030459207 and stand in front of more text: one digit, a point, and no more than fifteen digits. Both
+ * mantissa and power of ten are doubles exactly then. Gives the length, or 0 where it is another kind of number or none.
+ */
+static inline size_t
+short_read(const char *p, double *out)
+{
+	unsigned first = (unsigned char)*p - (unsigned)'0', n, more;
+	uint64_t mantissa, v;
+
+	if (first > 9 || p[1] != '.')
+		return 0;
+	v = load_8(p + 2);
+	n = digits_8_count(v);
+	if (n == 0)
+		return 0;
+	mantissa = first * power_8[n] + digits_8_value(v << 8 * (8 - n));
+	if (n == 8) {
+		v = load_8(p + 10);
+		more = digits_8_count(v);
+		if (more == 8)
+			return 0;
+		if (more > 0)
+			mantissa = mantissa * power_8[more] + digits_8_value(v << 8 * (8 - more));
+		n += more;
+	}
+	if ((p[2 + n] | ' ') == 'e' || mantissa >= 1ULL << 53)
+		return 0;
+	*out = (double)mantissa / power_double[n];
+	return 2 + n;
+}
+
 size_t
 bytes_begin_double(struct bytes text, double *out)
 {
@@ -200,6 +234,13 @@ bytes_begin_double(struct bytes text, double *out)
 	const char *end;
 	size_t n;
 
+	if (text.n >= (size_t)negative + SHORT_BYTES) {
+		n = short_read(text.p + negative, out);
+		if (n > 0) {
+			*out = negative ? -*out : *out;
+			return negative + n;
+		}
+	}
 	if (text.n == 0)
 		return 0;
 	end = decimal_read(&d, text.p + negative, text.p + text.n);

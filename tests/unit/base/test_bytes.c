@@ -59,12 +59,26 @@ END_TEST
 static void
 check_double(const char *text)
 {
+	static const char *const more[] = {",\"bytes\":[32,116]}", "}]}]}.0123456789012345",
+	                                   "-1.5e5 0.12345678901"};
 	double value, expected = strtod(text, NULL);
+	char longer[128];
 
 	ck_assert_msg(bytes_to_double(bytes_of(text), &value), "%s", text);
 	/* Bit for bit, so that -0 is not 0. */
 	ck_assert_msg(value == expected && signbit(value) == signbit(expected), "%s: %a, not %a",
 	              text, value, expected);
+	/* And in front of what does not belong to it. */
+	for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
+		int n = snprintf(longer, sizeof(longer), "%s%s", text, more[i]);
+
+		value = -1;
+		ck_assert_msg(bytes_begin_double((struct bytes){longer, (size_t)n}, &value) ==
+		                      strlen(text),
+		              "%s", longer);
+		ck_assert_msg(value == expected && signbit(value) == signbit(expected),
+		              "%s: %a, not %a", longer, value, expected);
+	}
 }
 
 START_TEST(test_decimals_are_rounded_correctly)
@@ -79,6 +93,20 @@ START_TEST(test_decimals_are_rounded_correctly)
 	        "0.1",
 	        "0.7",
 	        "0.69999999999999996",
+	        "-0.030459207",
+	        "9.007199254740991",
+	        "9.007199254740992",
+	        "9.007199254740993",
+	        "9.999999999999999",
+	        "9.99999999999999",
+	        "-0.0",
+	        "0.12345678",
+	        "0.1234567",
+	        "0.123456789",
+	        "0.123456789012345",
+	        "0.1234567890123456",
+	        "0.12345678e1",
+	        "0.5E-3",
 	        "1e2",
 	        "1E+2",
 	        "1e-2",
