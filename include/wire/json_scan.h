@@ -83,18 +83,21 @@ enum json_kind json_peek(struct json_scan *s);
 
 /* Enters the next value, which must be of `kind` (object or array). Any other kind is left
  * where it stands and gives false without a fault, so the caller may skip it. */
-bool json_enter(struct json_scan *s, enum json_kind kind);
+static inline bool json_enter(struct json_scan *s, enum json_kind kind);
 
 /* In an object: moves to the next member, its value being next. False at the closing brace,
  * which it consumes, and at a fault. */
-bool json_next_member(struct json_scan *s, struct json_member *member);
+static inline bool json_next_member(struct json_scan *s, struct json_member *member);
 
 /* In an array: false at the closing bracket, which it consumes, and at a fault. */
-bool json_next_element(struct json_scan *s);
+static inline bool json_next_element(struct json_scan *s);
 
 /* Takes the next value whole, validating all of it. False only at a fault. */
 bool json_take(struct json_scan *s, struct json_value *value);
 bool json_skip(struct json_scan *s);
+
+/* Takes the next value if it is null. False: it is not, and stands where it was, or there is a fault. */
+bool json_skip_null(struct json_scan *s);
 
 /* True when the text was one valid value with nothing but white space after it. A value that was not
  * consumed at all (because it was not of the kind to enter) is passed over and validated here. */
@@ -117,6 +120,94 @@ json_key_is(struct bytes key, const char *name)
 	if (key.n <= n)
 		return key.n == n && memcmp(key.p, name, n) == 0;
 	return json_key_is_escaped(key, name);
+}
+
+/* ---------------------------------------------------------------- the steps of a walk
+ * Most are a byte or two that stand without white space. Those are taken here; what is spelled otherwise, by the functions. */
+
+bool json_enter_spaced(struct json_scan *s, enum json_kind kind);
+bool json_next_member_spaced(struct json_scan *s, struct json_member *member);
+bool json_next_element_spaced(struct json_scan *s);
+
+static inline bool
+json_enter(struct json_scan *s, enum json_kind kind)
+{
+	bool is_object = kind == JSON_KIND_OBJECT;
+
+	if (s->fault || s->p == s->end || *s->p != (is_object ? '{' : '[') ||
+	    s->depth == JSON_DEPTH_MAX)
+		return json_enter_spaced(s, kind);
+	s->p++;
+	s->objects = s->objects << 1 | is_object;
+	s->depth++;
+	s->fresh = true;
+	return true;
+}
+
+/* Leaves the innermost container, whose closing bracket is at p. */
+static inline void
+json_leave(struct json_scan *s, const char *closing)
+{
+	s->last = s->p;
+	s->p = closing + 1;
+	s->fresh = false;
+	s->objects >>= 1;
+	s->depth--;
+}
+
+static inline bool
+json_next_member(struct json_scan *s, struct json_member *member)
+{
+	if (s->fault || s->depth == 0 || s->p == s->end || *s->p != '}')
+		return json_next_member_spaced(s, member);
+	json_leave(s, s->p);
+	return false;
+}
+
+static inline bool
+json_next_element(struct json_scan *s)
+{
+	const char *p = s->p;
+
+	if (s->fault || s->depth == 0 || s->end - p < 2)
+		return json_next_element_spaced(s);
+	if (*p == ']') {
+		json_leave(s, p);
+		return false;
+	}
+	if ((!s->fresh && *p++ != ',') || (unsigned char)*p <= ' ')
+		return json_next_element_spaced(s);
+	s->p = p;
+	s->fresh = false;
+	return true;
+}
+
+/* Does what stands from p to end begin with this? */
+static inline bool
+json_begins(const char *p, const char *end, const char *text)
+{
+	size_t n = strlen(text);
+
+	return (size_t)(end - p) >= n && memcmp(p, text, n) == 0;
+}
+
+/* Goes on at p, behind a key with its colon or behind a value, for a caller that has read by itself what comes before it, and found it
+ * valid. */
+static inline void
+json_pass(struct json_scan *s, const char *p)
+{
+	s->p = p;
+	s->fresh = false;
+}
+
+/* The same where the next bytes are these. False: they are others, and nothing was passed. */
+static inline bool
+json_pass_text(struct json_scan *s, const char *text)
+{
+	if (!json_begins(s->p, s->end, text))
+		return false;
+	json_pass(s, s->p + strlen(text));
+	return true;
 }
 
 /* Is it a string whose value, escapes resolved, equals `text` (ASCII)? */

@@ -58,9 +58,9 @@ bool json_walk_enter(struct json_walk *walk, struct json_scan *scan, struct json
 /* As json_next_member. */
 bool json_walk_next(struct json_walk *walk);
 
-/* For a caller that has read the next member by itself: it begins at `begin`, and its value, which is valid, ends before
- * `value_end`. */
-void json_walk_pass(struct json_walk *walk, const char *begin, const char *value_end);
+/* For a caller that has read the next member's key by itself, and knows which it is: it begins at `begin`, and its value, or
+ * white space before that, at `value`. */
+void json_walk_pass_key(struct json_walk *walk, const char *begin, const char *value);
 
 /* Notes in `slot` where the current member stands; its value is next and must be consumed. */
 void json_walk_mark(struct json_walk *walk, struct json_slot *slot);

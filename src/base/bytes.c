@@ -222,7 +222,7 @@ short_read(const char *p, double *out)
 	}
 	if ((p[2 + n] | ' ') == 'e' || mantissa >= 1ULL << 53)
 		return 0;
-	*out = (double)mantissa / power_double[n];
+	*out = (double)(int64_t)mantissa / power_double[n];
 	return 2 + n;
 }
 

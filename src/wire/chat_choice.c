@@ -61,10 +61,8 @@ static bool
 tokens_read(struct chat_frame *frame, struct chat_choice *choice, struct json_scan *s,
             bool is_refusal)
 {
-	if (json_peek(s) == JSON_KIND_NULL)
-		return json_skip(s);
 	if (!json_enter(s, JSON_KIND_ARRAY))
-		return false;
+		return json_skip_null(s);
 	choice->has_logprobs = true;
 	while (json_next_element(s)) {
 		struct chat_token *token = token_add(frame);
@@ -83,10 +81,16 @@ logprobs_read(struct chat_frame *frame, struct chat_choice *choice, struct json_
 	uint32_t seen = 0;
 	size_t key;
 
-	if (json_peek(s) == JSON_KIND_NULL)
-		return json_skip(s);
 	if (!json_enter(s, JSON_KIND_OBJECT))
-		return false;
+		return json_skip_null(s);
+	/* In nearly all of them this is all there is. */
+	if (json_pass_text(s, "\"content\":")) {
+		seen |= 1U << LOGPROBS_CONTENT;
+		if (!tokens_read(frame, choice, s, false))
+			return false;
+		if (json_pass_text(s, ",\"refusal\":null"))
+			seen |= 1U << LOGPROBS_REFUSAL;
+	}
 	while (json_next_member(s, &member)) {
 		if (!json_key_find_once(member.key, logprobs_keys, LOGPROBS_KEY_COUNT, &seen, &key))
 			return false;
@@ -125,11 +129,14 @@ delta_read(struct chat_choice *choice, struct json_scan *s)
 	bool good = true;
 	size_t key;
 
-	if (json_peek(s) == JSON_KIND_NULL)
-		return json_skip(s);
 	if (choice->delta.kind != JSON_KIND_NONE || !json_enter(s, JSON_KIND_OBJECT))
-		return false;
+		return json_skip_null(s);
 	choice->delta = (struct json_value){.p = s->p - 1, .kind = JSON_KIND_OBJECT};
+	/* In nearly all of them this is all there is. */
+	if (json_pass_text(s, "\"content\":")) {
+		seen |= 1U << DELTA_CONTENT;
+		good = frame_value_take(s, &choice->content, JSON_KIND_STRING);
+	}
 	while (good && json_next_member(s, &member)) {
 		good = json_key_find_once(member.key, delta_keys, DELTA_KEY_COUNT, &seen, &key);
 		if (!good)
@@ -163,101 +170,66 @@ static bool
 index_take(struct json_scan *s, unsigned *index)
 {
 	uint64_t value = 0;
-	bool good = frame_count_take(s, &value) && value <= INT32_MAX;
+	const char *p = s->p;
+	bool good;
 
+	if (s->end - p >= 2 && *p >= '0' && *p <= '9' && (p[1] == ',' || p[1] == '}')) {
+		*index = (unsigned)(*p - '0');
+		json_pass(s, p + 1);
+		return true;
+	}
+	good = frame_count_take(s, &value) && value <= INT32_MAX;
 	*index = good ? (unsigned)value : 0;
 	return good;
 }
 
 /*
- * Most members of most frames are spelled by most servers in one of four ways, which are found by comparing bytes. What is
- * spelled otherwise is left to the scanner, which would read these, too, with the same result.
+ * The key of the next member if it is one that most frames have, spelled as most servers do it; its value is next then. Otherwise
+ * CHOICE_KEY_COUNT, and the walk stands where it stood.
  */
-static inline bool
-begins(const char *p, const char *end, const char *text, size_t n)
+static inline size_t
+key_pass_quickly(struct json_walk *walk)
 {
-	return (size_t)(end - p) >= n && memcmp(p, text, n) == 0;
-}
+	const char *p = walk->scan->p, *end = walk->scan->end;
+	size_t key, n;
 
-/* p: where the value begins. Gives the place after it, or NULL. */
-static const char *
-quick_index(struct chat_choice *choice, const char *p, const char *end)
-{
-	if (end - p < 2 || *p < '0' || *p > '9' || (p[1] != ',' && p[1] != '}'))
-		return NULL;
-	choice->index = (unsigned)(*p - '0');
-	return p + 1;
-}
-
-/* The same for a delta that has content and nothing else. */
-static const char *
-quick_delta(struct chat_choice *choice, const char *p, const char *end)
-{
-	static const char content[] = "{\"content\":\"";
-	const char *open = p;
-	struct json_value value;
-	struct json_scan s;
-
-	if (choice->delta.kind != JSON_KIND_NONE || !begins(p, end, content, strlen(content)))
-		return NULL;
-	p += strlen(content) - 1;
-	json_scan_init(&s, (struct bytes){p, (size_t)(end - p)});
-	if (!json_take(&s, &value) || s.p == end || *s.p != '}')
-		return NULL;
-	choice->content = value;
-	choice->has_output = string_is_filled(value);
-	choice->delta = (struct json_value){open, (size_t)(s.p + 1 - open), JSON_KIND_OBJECT};
-	return s.p + 1;
-}
-
-/* The next member. False: it is left where it stands. */
-static bool
-member_read_quickly(struct chat_choice *choice, struct json_walk *walk, uint32_t *seen)
-{
-	static const char index[] = "\"index\":", delta[] = "\"delta\":",
-	                  logprobs[] = "\"logprobs\":null", finish[] = "\"finish_reason\":null";
-	struct json_scan *s = walk->scan;
-	const char *before = s->fresh ? NULL : s->p, *begin = s->p, *after;
-	uint32_t bit;
-
-	if (!s->fresh && (begin == s->end || *begin++ != ','))
-		return false;
-	if (begins(begin, s->end, delta, strlen(delta))) {
-		bit = 1U << CHOICE_DELTA;
-		after = begin + strlen(delta);
-	} else if (begins(begin, s->end, index, strlen(index))) {
-		bit = 1U << CHOICE_INDEX;
-		after = begin + strlen(index);
-	} else if (begins(begin, s->end, finish, strlen(finish))) {
-		bit = 1U << CHOICE_FINISH_REASON;
-		after = begin + strlen(finish);
-	} else if (begins(begin, s->end, logprobs, strlen(logprobs))) {
-		bit = 1U << CHOICE_LOGPROBS;
-		after = begin + strlen(logprobs);
+	if (!walk->scan->fresh && (p == end || *p++ != ','))
+		return CHOICE_KEY_COUNT;
+	p += p < end && *p == ' ';
+	if (json_begins(p, end, "\"delta\":")) {
+		key = CHOICE_DELTA;
+		n = strlen("\"delta\":");
+	} else if (json_begins(p, end, "\"index\":")) {
+		key = CHOICE_INDEX;
+		n = strlen("\"index\":");
+	} else if (json_begins(p, end, "\"logprobs\":")) {
+		key = CHOICE_LOGPROBS;
+		n = strlen("\"logprobs\":");
+	} else if (json_begins(p, end, "\"finish_reason\":")) {
+		key = CHOICE_FINISH_REASON;
+		n = strlen("\"finish_reason\":");
 	} else {
-		return false;
+		return CHOICE_KEY_COUNT;
 	}
-	if (*seen & bit)
-		return false;
-	if (bit == 1U << CHOICE_DELTA)
-		after = quick_delta(choice, after, s->end);
-	else if (bit == 1U << CHOICE_INDEX)
-		after = quick_index(choice, after, s->end);
-	if (!after)
-		return false;
-	*seen |= bit;
-	json_walk_pass(walk, begin, after);
-	if (bit == 1U << CHOICE_FINISH_REASON) {
-		choice->finish_reason = (struct json_value){after - 4, 4, JSON_KIND_NULL};
-	} else if (bit == 1U << CHOICE_LOGPROBS) {
-		choice->logprobs = (struct json_slot){
-		        .value = {.p = after - 4, .n = 4, .kind = JSON_KIND_NULL},
-		        .begin = begin,
-		        .before = before,
-		};
-		walk->open_slot = &choice->logprobs;
+	json_walk_pass_key(walk, p, p + n);
+	return key;
+}
+
+/* The next member's key, CHOICE_KEY_COUNT for one that is not read. False: there is none, or it stood before (`good`). */
+static inline bool
+key_next(struct json_walk *walk, uint32_t *seen, size_t *key, bool *good)
+{
+	*key = key_pass_quickly(walk);
+	if (*key == CHOICE_KEY_COUNT) {
+		if (!json_walk_next(walk))
+			return false;
+		*good = json_key_find_once(walk->member.key, choice_keys, CHOICE_KEY_COUNT, seen,
+		                           key);
+	} else {
+		*good = !(*seen & 1U << *key);
+		*seen |= 1U << *key;
 	}
-	return true;
+	return *good;
 }
 
 bool
@@ -271,15 +243,7 @@ frame_choice_read(struct chat_frame *frame, struct chat_choice *choice, struct j
 	*choice = (struct chat_choice){.token_first = frame->token_count};
 	if (!json_walk_enter(&walk, s, &choice->span))
 		return false;
-	while (good) {
-		if (member_read_quickly(choice, &walk, &seen))
-			continue;
-		if (!json_walk_next(&walk))
-			break;
-		good = json_key_find_once(walk.member.key, choice_keys, CHOICE_KEY_COUNT, &seen,
-		                          &key);
-		if (!good)
-			break;
+	while (good && key_next(&walk, &seen, &key, &good)) {
 		switch (key) {
 		case CHOICE_INDEX: good = index_take(s, &choice->index); break;
 		case CHOICE_DELTA:

@@ -138,10 +138,8 @@ usage_details_read(struct json_scan *s, struct chat_usage *usage)
 	uint32_t seen = 0;
 	size_t key;
 
-	if (json_peek(s) == JSON_KIND_NULL)
-		return json_skip(s);
 	if (!json_enter(s, JSON_KIND_OBJECT))
-		return false;
+		return json_skip_null(s);
 	while (json_next_member(s, &member)) {
 		if (!json_key_find_once(member.key, details_keys, 1, &seen, &key))
 			return false;
@@ -159,10 +157,8 @@ usage_read(struct json_scan *s, struct chat_usage *usage)
 	bool good = true;
 	size_t key;
 
-	if (json_peek(s) == JSON_KIND_NULL)
-		return json_skip(s);
 	if (!json_enter(s, JSON_KIND_OBJECT))
-		return false;
+		return json_skip_null(s);
 	usage->known = true;
 	while (good && json_next_member(s, &member)) {
 		good = json_key_find_once(member.key, usage_keys, USAGE_KEY_COUNT, &seen, &key);
@@ -179,11 +175,10 @@ usage_read(struct json_scan *s, struct chat_usage *usage)
 	return good && !s->fault;
 }
 
+/* Their array has been entered. */
 static bool
 choices_read(struct chat_frame *frame, struct json_scan *s)
 {
-	if (!json_enter(s, JSON_KIND_ARRAY))
-		return false;
 	while (json_next_element(s)) {
 		struct chat_choice *choice = choice_add(frame);
 
@@ -214,10 +209,8 @@ member_read(struct chat_frame *frame, struct json_walk *walk, size_t key, bool *
 
 	switch (key) {
 	case FRAME_CHOICES:
-		if (json_peek(s) == JSON_KIND_NULL)
-			return json_skip(s);
-		*has_choices = true;
-		return choices_read(frame, s);
+		*has_choices = json_enter(s, JSON_KIND_ARRAY);
+		return *has_choices ? choices_read(frame, s) : json_skip_null(s);
 	case FRAME_USAGE:
 		json_walk_mark(walk, &frame->usage);
 		return usage_read(s, &frame->usage_counts);
@@ -230,7 +223,7 @@ member_read(struct chat_frame *frame, struct json_walk *walk, size_t key, bool *
 	case FRAME_OBJECT: return json_skip(s);
 	case FRAME_ERROR:
 		/* Any error at all is for error_read(). */
-		return json_peek(s) == JSON_KIND_NULL && json_skip(s);
+		return json_skip_null(s);
 	default: return json_skip(s);
 	}
 }

@@ -25,12 +25,21 @@ static const struct json_name keys[KEY_COUNT] = {
         [KEY_TOP_LOGPROBS] = JSON_NAME("top_logprobs"),
 };
 
+enum { SEEN_BOTH = 1 << KEY_TOKEN | 1 << KEY_LOGPROB }; /* of an object's members */
+
 /* From here down it is no probability: OpenAI's word for "not among the likeliest". */
 static const double logprob_zero = -9999;
 
 struct candidate {
 	struct json_value text; /* JSON_KIND_NONE when missing */
 	double logprob;         /* NAN when missing */
+};
+
+/* The sampled token is as a rule one of the candidates, and spelled alike there. */
+struct sampled {
+	struct candidate candidate;
+	struct bytes
+	        begin; /* the entry as far as it may stand so in a candidate; empty: not at all */
 };
 
 static bool
@@ -92,10 +101,11 @@ candidate_read_strictly(struct json_scan *s, struct candidate *candidate)
 /* The scanner must hold this many more bytes where the quick reader begins a member. */
 enum { QUICK_MARGIN = 32 };
 
+/* p: where so much is left. */
 static inline bool
-begins_with(const char *p, const char *text, size_t n)
+begins_with(const char *p, const char *text)
 {
-	return memcmp(p, text, n) == 0;
+	return memcmp(p, text, strlen(text)) == 0;
 }
 
 /* p: where a string should begin. The place after its end, or NULL. */
@@ -137,7 +147,7 @@ quick_bytes(const char *p, const char *end)
 	unsigned fresh = 1; /* bit 0: a number must begin with the block's first byte */
 	unsigned zero = 0;  /* bit 0: the byte before the block is a zero that begins a number */
 
-	if (begins_with(p, "null", 4))
+	if (begins_with(p, "null"))
 		return p + 4;
 	if (*p++ != '[')
 		return NULL;
@@ -170,7 +180,7 @@ static inline const char *
 quick_bytes(const char *p, const char *end)
 {
 	(void)end;
-	return begins_with(p, "null", 4) ? p + 4 : NULL;
+	return begins_with(p, "null") ? p + 4 : NULL;
 }
 #endif
 
@@ -184,13 +194,13 @@ quick_member(struct json_scan *s, const char *p, struct candidate *candidate, ui
 	if (s->end - p < QUICK_MARGIN)
 		return NULL;
 	p += *p == ' ';
-	if (begins_with(p, "\"token\":", 8)) {
+	if (begins_with(p, "\"token\":")) {
 		bit = 1U << KEY_TOKEN;
 		p += 8;
-	} else if (begins_with(p, "\"logprob\":", 10)) {
+	} else if (begins_with(p, "\"logprob\":")) {
 		bit = 1U << KEY_LOGPROB;
 		p += 10;
-	} else if (begins_with(p, "\"bytes\":", 8)) {
+	} else if (begins_with(p, "\"bytes\":")) {
 		bit = 1U << KEY_BYTES;
 		p += 8;
 	} else {
@@ -223,7 +233,7 @@ candidate_read_quickly(struct json_scan *s, struct candidate *candidate)
 		if (!p || p == s->end)
 			return false;
 	} while (*p == ',');
-	if (*p != '}' || (seen & 3) != 3)
+	if (*p != '}' || (~seen & SEEN_BOTH) != 0)
 		return false;
 	s->p = p + 1;
 	return true;
@@ -236,8 +246,7 @@ entry_begin_quickly(struct json_scan *s, struct candidate *sampled, uint32_t *se
 	const char *p = quick_member(s, s->p, sampled, seen);
 
 	while (p) {
-		s->p = p;
-		s->fresh = false;
+		json_pass(s, p);
 		p = p < s->end && *p == ',' ? quick_member(s, p + 1, sampled, seen) : NULL;
 	}
 }
@@ -253,6 +262,19 @@ candidate_read(struct json_scan *s, struct candidate *candidate)
 		return false;
 	s->p = begin;
 	return candidate_read_strictly(s, candidate);
+}
+
+/* Passes over a candidate that is the sampled token, byte for byte. */
+static inline bool
+sampled_again(struct json_scan *s, const struct sampled *sampled)
+{
+	size_t n = sampled->begin.n;
+
+	if (n == 0 || (size_t)(s->end - s->p) <= n || s->p[n] != '}' ||
+	    memcmp(s->p, sampled->begin.p, n) != 0)
+		return false;
+	s->p += n + 1;
+	return true;
 }
 
 /* Is this candidate, the next in top, the sampled token? Of several with its text (two tokens may be
@@ -273,22 +295,23 @@ sampled_judge(struct chat_token *token, const struct candidate *candidate)
 		token->sampled = (int8_t)token->top_count;
 }
 
+/* Reads the candidates. What begins like `sampled`, and ends there, is read already. */
 static bool
-candidates_read(struct chat_token *token, struct json_scan *s)
+candidates_read(struct chat_token *token, struct json_scan *s, const struct sampled *sampled)
 {
 	struct candidate candidate = {.logprob = (double)NAN};
 
-	if (json_peek(s) == JSON_KIND_NULL)
-		return json_skip(s);
 	if (!json_enter(s, JSON_KIND_ARRAY))
-		return false;
+		return json_skip_null(s);
 	token->top_begin = s->p - 1;
 	while (json_next_element(s)) {
 		if (token->top_count == CHAT_TOP_LOGPROBS_MAX) {
 			json_skip(s);
 			continue;
 		}
-		if (!candidate_read(s, &candidate))
+		if (token->sampled < 0 && sampled_again(s, sampled))
+			candidate = sampled->candidate;
+		else if (!candidate_read(s, &candidate))
 			return false;
 		token->top[token->top_count] = candidate.logprob;
 		sampled_judge(token, &candidate);
@@ -298,6 +321,15 @@ candidates_read(struct chat_token *token, struct json_scan *s)
 	return !s->fault;
 }
 
+/* The same where it is known which of them was sampled. */
+static bool
+candidates_read_after(struct chat_token *token, struct json_scan *s, const struct sampled *sampled)
+{
+	token->text = sampled->candidate.text;
+	token->logprob = sampled->candidate.logprob;
+	return candidates_read(token, s, sampled);
+}
+
 /* Reads the candidates that stand before the members that tell which of them was sampled. */
 static bool
 candidates_read_late(struct chat_token *token, struct json_value top)
@@ -305,13 +337,13 @@ candidates_read_late(struct chat_token *token, struct json_value top)
 	struct json_scan s;
 
 	json_scan_init(&s, json_value_text(top));
-	return candidates_read(token, &s);
+	return candidates_read(token, &s, &(struct sampled){.begin.n = 0});
 }
 
 /* Reads what comes after the members read already. */
 static bool
-members_read(struct chat_token *token, struct json_scan *s, struct candidate *sampled,
-             uint32_t seen, struct json_value *early)
+members_read(struct chat_token *token, struct json_scan *s, struct sampled *sampled, uint32_t seen,
+             struct json_value *early)
 {
 	struct json_member member;
 	bool good = true;
@@ -321,16 +353,11 @@ members_read(struct chat_token *token, struct json_scan *s, struct candidate *sa
 		if (!json_key_find_once(member.key, keys, KEY_COUNT, &seen, &key))
 			return false;
 		switch (key) {
-		case KEY_TOKEN: good = text_take(s, &sampled->text); break;
-		case KEY_LOGPROB: good = logprob_take(s, &sampled->logprob); break;
+		case KEY_TOKEN: good = text_take(s, &sampled->candidate.text); break;
+		case KEY_LOGPROB: good = logprob_take(s, &sampled->candidate.logprob); break;
 		case KEY_TOP_LOGPROBS:
-			if ((~seen & 3) != 0) {
-				good = json_take(s, early);
-				break;
-			}
-			token->text = sampled->text;
-			token->logprob = sampled->logprob;
-			good = candidates_read(token, s);
+			good = (~seen & SEEN_BOTH) == 0 ? candidates_read_after(token, s, sampled)
+			                                : json_take(s, early);
 			break;
 		default: good = json_skip(s);
 		}
@@ -341,7 +368,7 @@ members_read(struct chat_token *token, struct json_scan *s, struct candidate *sa
 bool
 chat_token_read(struct chat_token *token, struct json_scan *s)
 {
-	struct candidate sampled = {.logprob = NAN};
+	struct sampled sampled = {.candidate.logprob = NAN};
 	struct json_value early = {.kind = JSON_KIND_NONE};
 	uint32_t seen = 0;
 
@@ -351,12 +378,21 @@ chat_token_read(struct chat_token *token, struct json_scan *s)
 	if (!json_enter(s, JSON_KIND_OBJECT))
 		return false;
 	token->entry = (struct json_value){.p = s->p - 1, .kind = JSON_KIND_OBJECT};
-	entry_begin_quickly(s, &sampled, &seen);
-	if (!members_read(token, s, &sampled, seen, &early) || sampled.text.kind == JSON_KIND_NONE)
+	entry_begin_quickly(s, &sampled.candidate, &seen);
+	if ((~seen & SEEN_BOTH) == 0) {
+		sampled.begin = (struct bytes){token->entry.p, (size_t)(s->p - token->entry.p)};
+		if (json_pass_text(s, ",\"top_logprobs\":")) {
+			seen |= 1U << KEY_TOP_LOGPROBS;
+			if (!candidates_read_after(token, s, &sampled))
+				return false;
+		}
+	}
+	if (!members_read(token, s, &sampled, seen, &early) ||
+	    sampled.candidate.text.kind == JSON_KIND_NONE)
 		return false;
 	token->entry.n = (size_t)(s->p - token->entry.p);
-	token->text = sampled.text;
-	token->logprob = sampled.logprob;
+	token->text = sampled.candidate.text;
+	token->logprob = sampled.candidate.logprob;
 	return early.kind == JSON_KIND_NONE || candidates_read_late(token, early);
 }
 

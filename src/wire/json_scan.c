@@ -200,9 +200,11 @@ pass_number(struct json_scan *s, const char *p)
 	return p;
 }
 
-static const char *
+static inline const char *
 pass_word(struct json_scan *s, const char *p, const char *word)
 {
+	if (json_begins(p, s->end, word))
+		return p + strlen(word);
 	for (; *word; word++, p++) {
 		if (p == s->end || *p != *word)
 			return unexpected(s, p);
@@ -336,22 +338,13 @@ json_peek(struct json_scan *s)
 }
 
 bool
-json_enter(struct json_scan *s, enum json_kind kind)
+json_enter_spaced(struct json_scan *s, enum json_kind kind)
 {
 	if (json_peek(s) != kind || !push(s, s->p, kind == JSON_KIND_OBJECT))
 		return false;
 	s->p++;
 	s->fresh = true;
 	return true;
-}
-
-static void
-leave(struct json_scan *s, const char *closing)
-{
-	s->last = s->p;
-	s->p = closing + 1;
-	s->fresh = false;
-	pop(s);
 }
 
 /*
@@ -369,7 +362,7 @@ next_item(struct json_scan *s, char closing)
 	if (p == s->end)
 		return unexpected(s, p);
 	if (*p == closing) {
-		leave(s, p);
+		json_leave(s, p);
 		return NULL;
 	}
 	if (s->fresh)
@@ -380,7 +373,7 @@ next_item(struct json_scan *s, char closing)
 }
 
 bool
-json_next_member(struct json_scan *s, struct json_member *member)
+json_next_member_spaced(struct json_scan *s, struct json_member *member)
 {
 	const char *before = s->fresh ? NULL : s->p;
 	const char *p = next_item(s, '}');
@@ -392,20 +385,18 @@ json_next_member(struct json_scan *s, struct json_member *member)
 	p = pass_key(s, p, &member->key);
 	if (!p)
 		return false;
-	s->p = p;
-	s->fresh = false;
+	json_pass(s, p);
 	return true;
 }
 
 bool
-json_next_element(struct json_scan *s)
+json_next_element_spaced(struct json_scan *s)
 {
 	const char *p = next_item(s, ']');
 
 	if (!p)
 		return false;
-	s->p = p;
-	s->fresh = false;
+	json_pass(s, p);
 	return true;
 }
 
@@ -418,14 +409,18 @@ json_take(struct json_scan *s, struct json_value *value)
 	if (value->kind == JSON_KIND_NONE)
 		return false;
 	value->p = s->p;
-	p = pass_value(s, s->p);
+	if (value->kind == JSON_KIND_STRING)
+		p = pass_string(s, s->p + 1);
+	else if (value->kind == JSON_KIND_NULL)
+		p = pass_word(s, s->p, "null");
+	else
+		p = pass_value(s, s->p);
 	if (!p) {
 		*value = (struct json_value){.kind = JSON_KIND_NONE};
 		return false;
 	}
 	value->n = (size_t)(p - value->p);
-	s->p = p;
-	s->fresh = false;
+	json_pass(s, p);
 	return true;
 }
 
@@ -435,6 +430,12 @@ json_skip(struct json_scan *s)
 	struct json_value value;
 
 	return json_take(s, &value);
+}
+
+bool
+json_skip_null(struct json_scan *s)
+{
+	return json_peek(s) == JSON_KIND_NULL && json_skip(s);
 }
 
 bool

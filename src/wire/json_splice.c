@@ -27,11 +27,14 @@ close_slot(struct json_walk *walk, const char *value_end, const char *next)
 }
 
 void
-json_walk_pass(struct json_walk *walk, const char *begin, const char *value_end)
+json_walk_pass_key(struct json_walk *walk, const char *begin, const char *value)
 {
-	close_slot(walk, walk->scan->p, begin);
-	walk->scan->p = value_end;
-	walk->scan->fresh = false;
+	struct json_scan *scan = walk->scan;
+
+	close_slot(walk, scan->p, begin);
+	walk->member.begin = begin;
+	walk->member.before = scan->fresh ? NULL : scan->p;
+	json_pass(scan, value);
 }
 
 bool

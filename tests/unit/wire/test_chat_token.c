@@ -62,6 +62,26 @@ static const struct {
          2,
          {-0.5, -1},
          1},
+        /* The same bytes again, and those with more behind them. */
+        {"{\"token\":\"a\",\"logprob\":-1,\"bytes\":[97],\"top_logprobs\":["
+         "{\"token\":\"a\",\"logprob\":-1,\"bytes\":[97]},{\"token\":\"a\",\"logprob\":-1,"
+         "\"bytes\":[97],\"x\":{}},{\"token\":\"a\",\"logprob\":-1.5,\"bytes\":[97]}]}",
+         -1,
+         3,
+         {-1, -1, -1.5},
+         0},
+        {"{\"token\":\"a\",\"logprob\":-1,\"top_logprobs\":[{\"token\":\"a\",\"logprob\":-1.5},"
+         "{\"token\":\"a\",\"logprob\":-1e1},{\"token\":\"a\",\"logprob\":-1}]}",
+         -1,
+         3,
+         {-1.5, -10, -1},
+         2},
+        {"{\"bytes\":null,\"logprob\":-9999.0,\"token\":\"\xC3\xA9\",\"top_logprobs\":["
+         "{\"bytes\":null,\"logprob\":-9999.0,\"token\":\"\xC3\xA9\"}],\"x\":1}",
+         -INFINITY,
+         1,
+         {-INFINITY},
+         0},
         /* Not among them. */
         {"{\"token\":\"c\",\"logprob\":-9,\"top_logprobs\":["
          "{\"token\":\"b\",\"logprob\":-0.5},{\"token\":\"a\",\"logprob\":-1}]}",
