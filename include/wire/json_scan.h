@@ -123,7 +123,8 @@ json_key_is(struct bytes key, const char *name)
 }
 
 /* ---------------------------------------------------------------- the steps of a walk
- * Most are a byte or two that stand without white space. Those are taken here; what is spelled otherwise, by the functions. */
+ * Most are a byte or two that stand without white space. Those are taken here, the others by the …_spaced
+ * functions, which take these as well. */
 
 bool json_enter_spaced(struct json_scan *s, enum json_kind kind);
 bool json_next_member_spaced(struct json_scan *s, struct json_member *member);

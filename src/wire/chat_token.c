@@ -3,7 +3,8 @@
  * 700 are candidates. So there are two readers of a candidate: a strict one on the scanner, that takes
  * any JSON, and a quick one for the way in which servers spell it, that knows the three members and
  * hands everything it does not expect to the strict one. What the quick one accepts the strict one
- * accepts too, with the same values.
+ * accepts too, with the same values. And the candidate that was sampled stands, as a rule, in the same
+ * bytes as the entry's own members, and is then not read at all.
  */
 #include "wire/chat_token.h"
 
