@@ -130,6 +130,15 @@ bool json_enter_spaced(struct json_scan *s, enum json_kind kind);
 bool json_next_member_spaced(struct json_scan *s, struct json_member *member);
 bool json_next_element_spaced(struct json_scan *s);
 
+/* Goes on at p, behind a key with its colon or behind a value, for a caller that has read by itself what comes
+ * before it, and found it valid. */
+static inline void
+json_pass(struct json_scan *s, const char *p)
+{
+	s->p = p;
+	s->fresh = false;
+}
+
 static inline bool
 json_enter(struct json_scan *s, enum json_kind kind)
 {
@@ -178,8 +187,7 @@ json_next_element(struct json_scan *s)
 	}
 	if ((!s->fresh && *p++ != ',') || (unsigned char)*p <= ' ')
 		return json_next_element_spaced(s);
-	s->p = p;
-	s->fresh = false;
+	json_pass(s, p);
 	return true;
 }
 
@@ -192,16 +200,7 @@ json_begins(const char *p, const char *end, const char *text)
 	return (size_t)(end - p) >= n && memcmp(p, text, n) == 0;
 }
 
-/* Goes on at p, behind a key with its colon or behind a value, for a caller that has read by itself what comes before it, and found it
- * valid. */
-static inline void
-json_pass(struct json_scan *s, const char *p)
-{
-	s->p = p;
-	s->fresh = false;
-}
-
-/* The same where the next bytes are these. False: they are others, and nothing was passed. */
+/* Passes over these bytes if they are next, as json_pass(). False: others are, and nothing was passed. */
 static inline bool
 json_pass_text(struct json_scan *s, const char *text)
 {

@@ -54,6 +54,13 @@ digits_8_value(uint64_t v)
 	return (v & 0x0000FFFF0000FFFF) * ((uint64_t)10000 << 32 | 1) >> 32;
 }
 
+/* The number that the first n of eight bytes are, from 1 on: shifted so that they come last, behind bytes that count as zeros. */
+static inline uint64_t
+digits_8_first(uint64_t v, unsigned n)
+{
+	return digits_8_value(v << 8 * (8 - n));
+}
+
 static const uint64_t power_8[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
 
 /* Powers of ten that are doubles exactly. */
@@ -89,9 +96,7 @@ fraction_read(struct decimal *d, const char *p, const char *end)
 
 		if (n == 0)
 			return p;
-		/* Shifted so that the digits come last, behind bytes that count as zeros. */
-		v = digits_8_value(v << 8 * (8 - n));
-		d->mantissa = d->mantissa * power_8[n] + v;
+		d->mantissa = d->mantissa * power_8[n] + digits_8_first(v, n);
 		d->digits += d->mantissa ? (int)n : 0;
 		p += n;
 		if (n < 8)
@@ -210,14 +215,14 @@ short_read(const char *p, double *out)
 	n = digits_8_count(v);
 	if (n == 0)
 		return 0;
-	mantissa = first * power_8[n] + digits_8_value(v << 8 * (8 - n));
+	mantissa = first * power_8[n] + digits_8_first(v, n);
 	if (n == 8) {
 		v = load_8(p + 10);
 		more = digits_8_count(v);
 		if (more == 8)
 			return 0;
 		if (more > 0)
-			mantissa = mantissa * power_8[more] + digits_8_value(v << 8 * (8 - more));
+			mantissa = mantissa * power_8[more] + digits_8_first(v, more);
 		n += more;
 	}
 	if ((p[2 + n] | ' ') == 'e' || mantissa >= 1ULL << 53)
