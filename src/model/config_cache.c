@@ -74,7 +74,8 @@ config_resolve_embedder(struct config_reader *reader, const struct config_node *
 		return;
 	}
 	model = config_model_named(reader->config, cache->embedding_name);
-	if (!model && route->drafter_count > 0)
+	/* A route without a drafter, or a drafter without a provider, has been refused before. */
+	if (!model && route->drafter_count > 0 && route->drafters[0]->provider)
 		model = add_embedding_model(reader, route);
 	if (model && model->capabilities_known && !(model->capabilities & MODEL_CAN_EMBEDDINGS))
 		config_error(reader, place, "the model `%s` is declared without embeddings",

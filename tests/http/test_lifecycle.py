@@ -253,7 +253,13 @@ def test_a_reload_takes_new_models_keys_and_routes(start, upstream):
     assert upstream.wait_request("new-1").header("Authorization") == "Bearer sk-changed"
 
 
-@pytest.mark.parametrize("bad", ["entropy: {threshold: x}\n", "a: [", "", "nonsense: 1\n"])
+MISTYPED_PROVIDER = (
+    "{providers: {p: {base_url: 'http://h/v1'}}, models: {d: {provider: q}, h: {provider: p}}, "
+    "routes: {auto: {drafter: d, heavyweight: h, cache: {embedding_model: e}}}}\n"
+)
+
+
+@pytest.mark.parametrize("bad", ["entropy: {threshold: x}\n", "a: [", "", "nonsense: 1\n", MISTYPED_PROVIDER])
 def test_a_bad_file_is_reported_and_the_old_one_stays(start, upstream, bad):
     upstream.on("small-1", confident("Paris."))
     gateway = start()
