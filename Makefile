@@ -16,6 +16,8 @@ V       ?= release
 B       := build/$(V)
 PYTHON  ?= /usr/bin/python3
 FUZZ_SECONDS ?= 15
+# What is only compiled is compiled with all processors; tests run part by part.
+BUILD    = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # ---------------------------------------------------------------------------- packages
 DEPS_BUILD := gcc make pkg-config libc6-dev libevent-dev libcurl4-openssl-dev libjansson-dev \
@@ -68,7 +70,7 @@ BIN   := $(B)/draft-thinker
 UNIT  := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/*/test_*.c)))
 FUZZ  := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
-.PHONY: all run test deps install uninstall clean lint fuzz unit http matrix test-unit test-http test-matrix test-asan test-tsan test-sdk format
+.PHONY: all built run test deps install uninstall clean lint fuzz unit http matrix test-unit test-http test-matrix test-asan test-tsan test-sdk format
 .DELETE_ON_ERROR:
 
 all: draft-thinker
@@ -110,29 +112,35 @@ build/deps-bench: $(NEED) tests/bench/install
 	@mkdir -p build && touch $@
 
 # ---------------------------------------------------------------------------- run
-run: draft-thinker
+run: build/deps-build
+	@$(BUILD) draft-thinker
 	@tests/tools/run
 
 # ---------------------------------------------------------------------------- tests
 # Each part leaves its counts in build/results/, and the last line sums them up.
-test: draft-thinker build/deps-test
+test: build/deps-test
 	@rm -rf build/results
+	@$(BUILD) draft-thinker
 	@status=0; for part in test-unit test-http test-matrix test-asan fuzz test-sdk; do \
 		$(MAKE) --no-print-directory $$part || status=1; done; \
 	tests/tools/total build/results; exit $$status
 
 test-unit: build/deps-test
+	@$(BUILD) V=release built
 	@$(MAKE) --no-print-directory V=release unit
 test-http: build/deps-test
 	@$(MAKE) --no-print-directory V=release http
 test-matrix: build/deps-test
 	@$(MAKE) --no-print-directory V=release matrix
 test-asan: build/deps-test
+	@$(BUILD) V=asan built
 	@$(MAKE) --no-print-directory V=asan unit http matrix
 test-tsan: build/deps-test
+	@$(BUILD) V=tsan built
 	@$(MAKE) --no-print-directory V=tsan unit http
 	@$(MAKE) --no-print-directory V=tsan MATRIX_WORKERS=2 matrix
 
+built: $(BIN) $(UNIT)
 unit: $(UNIT)
 	@tests/tools/unit build/results/unit-$(V) $(UNIT)
 
@@ -163,7 +171,7 @@ test-sdk: draft-thinker build/deps-test
 	@tests/sdk/run build/results/sdk
 
 fuzz: build/deps-test
-	@$(MAKE) --no-print-directory V=fuzz fuzz-build
+	@$(BUILD) V=fuzz fuzz-build
 	@tests/tools/fuzz build/results/fuzz $(FUZZ_SECONDS) $(FUZZ)
 .PHONY: fuzz-build
 fuzz-build: $(FUZZ)
