@@ -31,7 +31,8 @@ void gateway_reopen_logs(struct gateway *gateway);
 /* Stops accepting and lets running requests finish. */
 void gateway_drain(struct gateway *gateway);
 
-/* Stops the workers, cutting what still runs, and frees everything. at_once: without writing the cache's file once more. */
+/* Stops the workers, cutting what still runs, and frees everything. at_once: without writing the cache's file
+ * once more. */
 void gateway_stop(struct gateway *gateway, bool at_once);
 
 #endif

@@ -7,7 +7,8 @@
 /* Writes `digits` random lower-case hexadecimal digits and a terminator to out[digits + 1]. */
 void random_hex(char *out, size_t digits);
 
-/* Bytes fetched ahead, so that not every request costs a call of the kernel. Plain data, zeroed at first; one thread's. */
+/* Bytes fetched ahead, so that not every request costs a call of the kernel. Plain data, zeroed at first; one
+ * thread's. */
 struct random_pool {
 	unsigned char bytes[256];
 	size_t left; /* of these, not given out yet */

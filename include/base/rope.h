@@ -1,6 +1,6 @@
 /*
- * A text in pieces: what is small is copied into it, what is large it borrows. For a large body that is sent on with few
- * changes. Owned by whoever embeds it; one thread at a time.
+ * A text in pieces: what is small is copied into it, what is large it borrows. For a large body that is sent on
+ * with few changes. Owned by whoever embeds it; one thread at a time.
  */
 #ifndef BASE_ROPE_H
 #define BASE_ROPE_H

@@ -1,14 +1,14 @@
 /*
- * Answers kept in memory, found by the exact request or, within one scope, by the nearness of the question. Bounded by
- * bytes and entries; least recently used go first, and those whose time is over.
+ * Answers kept in memory, found by the exact request or, within one scope, by the nearness of the question.
+ * Bounded by bytes and entries; least recently used go first, and those whose time is over.
  *
- * Shared by all workers: every function may be called by any thread. One lock, held for less than a millisecond whatever
- * the size: a long search gives it back in between. Wall-clock times are brought by the caller.
+ * Shared by all workers: every function may be called by any thread. One lock, held for less than a millisecond
+ * whatever the size: a long search gives it back in between. Wall-clock times are brought by the caller.
  *
- * But whoever holds the lock may lose its processor to another process, and for many milliseconds, for which an event loop
- * cannot wait. For loops there are the functions named try: they wait for at most 0.3 ms, without sleeping, and do nothing
- * that takes long. Where that is not enough they return false, with nothing done; then the function without try is for a
- * thread that nobody waits for (net/errand.h).
+ * But whoever holds the lock may lose its processor to another process, and for many milliseconds, for which an
+ * event loop cannot wait. For loops there are the functions named try: they wait for at most 0.3 ms, without
+ * sleeping, and do nothing that takes long. Where that is not enough they return false, with nothing done; then
+ * the function without try is for a thread that nobody waits for (net/errand.h).
  */
 #ifndef CACHE_CACHE_H
 #define CACHE_CACHE_H
@@ -44,8 +44,8 @@ bool cache_try_find(struct cache *cache, const struct sha256 *key, bool needs_us
 /* Takes over the reference. An entry of the same key is replaced. False, and the entry let go of: it is larger than a
  * caller may have, expired, or memory is out. */
 bool cache_insert(struct cache *cache, struct cache_entry *entry, uint64_t now_ms);
-/* *kept: what cache_insert returns. The reference stays the caller's when this returns false; some may have gone to make room
- * for it by then. */
+/* *kept: what cache_insert returns. The reference stays the caller's when this returns false; some may have
+ * gone to make room for it by then. */
 bool cache_try_insert(struct cache *cache, struct cache_entry *entry, uint64_t now_ms, bool *kept);
 
 struct cache_query {
@@ -77,8 +77,8 @@ bool cache_delete(struct cache *cache, const struct sha256 *caller, const char *
 /* Deletes all of a caller's, in slices. */
 void cache_delete_caller(struct cache *cache, const struct sha256 *caller);
 
-/* Frees what has expired and what is beyond the bounds, among the next `items` entries; to be called now and then, by a loop,
- * too: when others have the lock the rest is left for the next time. */
+/* Frees what has expired and what is beyond the bounds, among the next `items` entries; to be called now and
+ * then, by a loop, too: when others have the lock the rest is left for the next time. */
 void cache_sweep(struct cache *cache, size_t items, uint64_t now_ms);
 
 struct cache_figures {
@@ -92,9 +92,10 @@ struct cache_figures {
 struct cache_figures cache_figures(const struct cache *cache);
 
 /*
- * For a snapshot: all entries, from the least recently used on, as it was when the walk began. No entry is given twice;
- * one that comes meanwhile is not, one that goes may not be. The walk takes 16 bytes for each entry, keeps none of them, and
- * must end before the cache is freed. It belongs to one thread. NULL when memory is out.
+ * For a snapshot: all entries, from the least recently used on, as it was when the walk began. No entry is
+ * given twice; one that comes meanwhile is not, one that goes may not be. The walk takes 16 bytes for each
+ * entry, keeps none of them, and must end before the cache is freed. It belongs to one thread. NULL when memory
+ * is out.
  */
 struct cache_walk;
 struct cache_walk *cache_walk_begin(struct cache *cache);

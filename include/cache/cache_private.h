@@ -85,15 +85,16 @@ struct cache {
 
 	struct cache_options options;
 	struct cache_figures figures; /* each atomic: changed with the lock held, read without */
-	/* The cut of the last search, which is that of most others: to compute it takes longer than to search a little. */
+	/* The cut of the last search, which is that of most others: to compute it takes longer than to search a
+	 * little. */
 	double cut_least;
 	struct sketch_cut cut;
 	uint64_t uses; /* a clock that ticks at each use of an entry */
 	struct cache_table keys, ids, scopes, callers;
 	TAILQ_HEAD(cache_recent, cache_slot) recent; /* the most recently used first */
 
-	/* The slots in no order, for the hand of the sweep and for walks. A place that is free holds, times two and plus
-	 * one, the number of the next free one plus one. */
+	/* The slots in no order, for the hand of the sweep and for walks. A place that is free holds, times two
+	 * and plus one, the number of the next free one plus one. */
 	struct cache_array places;
 	uint32_t places_used; /* how many were ever in use */
 	uint32_t place_free;  /* the first free one plus one; 0: there is none */
@@ -107,8 +108,9 @@ bool cache_try_lock(struct cache *cache);
 void cache_unlock(struct cache *cache);
 /* Between the slices of something long: lets those have the lock who wait for it. */
 void cache_give_way(struct cache *cache);
-/* For a thread that nobody waits for, before it takes the lock: a thread that has had its processor for long is replaced
- * before long, and if it has the lock then, all who want it wait for milliseconds. One that has just woken up is not. */
+/* For a thread that nobody waits for, before it takes the lock: a thread that has had its processor for long is
+ * replaced before long, and if it has the lock then, all who want it wait for milliseconds. One that has just
+ * woken up is not. */
 void cache_rest(void);
 /* Frees what is in it. */
 void cache_trash_empty(struct cache_trash *trash);

@@ -4,8 +4,9 @@
  * veto: it may refuse two questions that are the same, and is meant to refuse every two that are not. Pure.
  *
  * What passes is a restatement with the same words in the same order, but for what the rules know to make no
- * difference: punctuation, politeness, the case of a sentence's first word, spellings, abbreviations and some synonyms,
- * one or several of a thing, slips of the pen in words that cannot be mistaken for another, and ways to begin a question.
+ * difference: punctuation, politeness, the case of a sentence's first word, spellings, abbreviations and some
+ * synonyms, one or several of a thing, slips of the pen in words that cannot be mistaken for another, and ways
+ * to begin a question.
  */
 #ifndef CACHE_GUARD_H
 #define CACHE_GUARD_H
@@ -34,9 +35,9 @@ enum guard {
 /* Is it too short for anything but an exact repeat: less than 3 words, or 12 characters? */
 bool guard_is_short(struct bytes question);
 
-/* The first rule, in the order above, that keeps `asked` from being answered as `known` was; GUARD_NONE: none does. UTF-8;
- * symmetric; linear in time but for sorting. Texts longer than 64 KiB are refused as GUARD_SHORT is: too long to be
- * judged. GUARD_SHORT also when memory is out. */
+/* The first rule, in the order above, that keeps `asked` from being answered as `known` was; GUARD_NONE: none
+ * does. UTF-8; symmetric; linear in time but for sorting. Texts longer than 64 KiB are refused as GUARD_SHORT
+ * is: too long to be judged. GUARD_SHORT also when memory is out. */
 enum guard guard_compare(struct bytes asked, struct bytes known);
 
 const char *guard_name(enum guard guard); /* one word: numbers, units, … */

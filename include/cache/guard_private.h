@@ -1,7 +1,7 @@
 /*
- * What the files of the guard share. A text is read into tokens, each of them belonging to one rule; what carries no
- * meaning by rules that can be named one by one is left out, and what is left must be the same, one by one and in the same
- * order. So whatever a rule forgets is refused.
+ * What the files of the guard share. A text is read into tokens, each of them belonging to one rule; what
+ * carries no meaning by rules that can be named one by one is left out, and what is left must be the same, one
+ * by one and in the same order. So whatever a rule forgets is refused.
  *
  *	cache/guard_words    what is known of words
  *	cache/guard_text     a text to tokens: quotes, brackets, pieces between spaces
@@ -51,8 +51,8 @@ enum {
 	VERB = 1 << 10,
 	/* Makes a term of the words beside it: big data. */
 	TERM = 1 << 11,
-	/* A text with one of these speaks of words, of works by their titles, or of what is the difference. Then no word
-	 * stands for another; and of the first two nothing is left out either. */
+	/* A text with one of these speaks of words, of works by their titles, or of what is the difference.
+	 * Then no word stands for another; and of the first two nothing is left out either. */
 	MENTION = 1 << 12,
 	TITLE = 1 << 13,
 	DEFINE = 1 << 14,

@@ -2,12 +2,12 @@
  * 512 sign bits of a vector after a fixed random rotation: of two vectors at angle θ each bit differs with
  * probability θ/π (Charikar, 2002, "Similarity estimation techniques from rounding algorithms"). The rotation:
  * two rounds of random signs and a Walsh–Hadamard transform over the vector padded to a power of two (at least
- * 512), of which 512 coordinates are kept. It is the same in every process and on every machine, so that sketches may be
- * kept in files. Pure.
+ * 512), of which 512 coordinates are kept. It is the same in every process and on every machine, so that
+ * sketches may be kept in files. Pure.
  *
- * In two parts: a search reads the first of every vector, and the second where the first is near. Two strangers of an
- * embedder whose vectors all point roughly the same way (cosines of 0.7 and more) are often near by 256 bits, and
- * hardly ever by 512; to read twice as much of everything would take twice as long.
+ * In two parts: a search reads the first of every vector, and the second where the first is near. Two strangers
+ * of an embedder whose vectors all point roughly the same way (cosines of 0.7 and more) are often near by 256
+ * bits, and hardly ever by 512; to read twice as much of everything would take twice as long.
  */
 #ifndef CACHE_SKETCH_H
 #define CACHE_SKETCH_H
@@ -46,10 +46,10 @@ struct sketch_cut {
 struct sketch_cut sketch_cut(double cosine, double miss);
 
 /*
- * Looks through `count` first parts that lie one after the other and writes the positions of those at most `cut`
- * from the query to found[], in ascending order, up to `room` of them; *next: where to go on (count: all were seen; else
- * after the last one found). Gives how many were found. By what the processor has (AVX-512 VPOPCNTDQ, AVX2, NEON,
- * plain C).
+ * Looks through `count` first parts that lie one after the other and writes the positions of those at most
+ * `cut` from the query to found[], in ascending order, up to `room` of them; *next: where to go on (count: all
+ * were seen; else after the last one found). Gives how many were found. By what the processor has (AVX-512
+ * VPOPCNTDQ, AVX2, NEON, plain C).
  */
 size_t sketch_scan(const struct sketch_part *query, unsigned cut, const struct sketch_part *list,
                    size_t count, uint32_t *found, size_t room, size_t *next);

@@ -21,7 +21,8 @@ enum { PRICE_TEXT_MAX = 24 }; /* "18446744073.709551615" and its end */
  * all of it. */
 bool price_of(const struct config_price *price, const struct chat_usage *usage, uint64_t *nano_usd);
 
-/* The same cost, told apart: `output` is what is left of the total, which is rounded once, so that the parts always add up to it. */
+/* The same cost, told apart: `output` is what is left of the total, which is rounded once, so that the parts
+ * always add up to it. */
 struct price_parts {
 	uint64_t input_nano_usd, output_nano_usd, total_nano_usd;
 };

@@ -75,7 +75,8 @@ struct http_fetch_spec {
 	                                    * target's; copied */
 	size_t header_count;
 	uint32_t connect_ms, first_byte_ms, idle_ms, total_ms; /* 0: none */
-	/* The response is a stream of small pieces, and as a rule one of many that wait for their next: a small buffer does. */
+	/* The response is a stream of small pieces, and as a rule one of many that wait for their next: a small
+	 * buffer does. */
 	bool trickles;
 };
 
@@ -117,11 +118,12 @@ void http_fetch_cancel(struct http_fetch *fetch);
 void http_fetch_pause(struct http_fetch *fetch);
 void http_fetch_resume(struct http_fetch *fetch);
 
-/* Was the request written whole, and has the response begun? Then nothing of the body is read any more, and it may go. */
+/* Was the request written whole, and has the response begun? Then nothing of the body is read any more, and it
+ * may go. */
 bool http_fetch_is_sent(const struct http_fetch *fetch);
 
-/* Of a response header the last one, without the space around it; NULL: none. A folded one is none. Inside on_head only, and
- * valid until that returns. */
+/* Of a response header the last one, without the space around it; NULL: none. A folded one is none. Inside
+ * on_head only, and valid until that returns. */
 const char *http_fetch_header(const struct http_fetch *fetch, enum http_answer_field field);
 struct http_fetch_times http_fetch_times(const struct http_fetch *fetch);
 

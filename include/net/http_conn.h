@@ -1,9 +1,9 @@
 /*
- * What http_server.c, http_listener.c, http_conn.c, http_gate.c, http_call.c and http_reply.c share: the server, its connections
- * and the call that a connection may have lent to the handler. For these files only.
+ * What http_server.c, http_listener.c, http_conn.c, http_gate.c, http_call.c and http_reply.c share: the
+ * server, its connections and the call that a connection may have lent to the handler. For these files only.
  *
- * Who has the bufferevent: evhttp while a request is read, we (conn->ours) while a call is answered,
- * refused or the connection is closed. Only the holder's callbacks are set.
+ * Who has the bufferevent: evhttp while a request is read, we (conn->ours) while a call is answered, refused or
+ * the connection is closed. Only the holder's callbacks are set.
  */
 #ifndef NET_HTTP_CONN_H
 #define NET_HTTP_CONN_H

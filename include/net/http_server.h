@@ -84,8 +84,9 @@ uint16_t http_server_port(const struct http_server *server);
 bool http_server_reload(struct http_server *server, const struct http_server_options *options,
                         char *error, size_t size);
 
-/* Off the worker's loop, and onto it again, for worker_renew: only while no connection is open. Clients that come meanwhile
- * wait in the kernel. http_server_enter is false when there is no memory; then there is only http_server_free. */
+/* Off the worker's loop, and onto it again, for worker_renew: only while no connection is open. Clients that
+ * come meanwhile wait in the kernel. http_server_enter is false when there is no memory; then there is only
+ * http_server_free. */
 void http_server_leave(struct http_server *server);
 bool http_server_enter(struct http_server *server);
 
@@ -113,16 +114,16 @@ const char *http_call_header(const struct http_call *call,
                              enum http_field field); /* the first, or NULL */
 /* In one piece; empty when there is no memory for that. */
 struct bytes http_call_body(struct http_call *call);
-/* The header fields take memory that is not needed while an answer is waited for; http_call_header must not be called any
- * more. */
+/* The header fields take memory that is not needed while an answer is waited for; http_call_header must not be
+ * called any more. */
 void http_call_drop_head(struct http_call *call);
 size_t http_call_body_size(const struct http_call *call);
 /* Nor need a body be kept once it was made use of; http_call_body is empty from then on. */
 void http_call_drop_body(struct http_call *call);
 
 /*
- * The body as it arrived, in many pieces: to put a large one into one piece takes its time. http_call_take_body gives it to
- * the caller, and the call's is empty from then on. The functions below: any thread, one at a time.
+ * The body as it arrived, in many pieces: to put a large one into one piece takes its time. http_call_take_body
+ * gives it to the caller, and the call's is empty from then on. The functions below: any thread, one at a time.
  */
 struct http_body *http_call_take_body(struct http_call *call);
 size_t http_body_size(const struct http_body *body);

@@ -19,17 +19,17 @@ struct worker *worker_new(unsigned index, struct log *log);
 /* Frees it after worker_run returned (or before it was called), what was buried included. */
 void worker_free(struct worker *worker);
 
-/* Runs the loop in the calling thread until worker_stop (true) or worker_leave (false, and it may be run again); tasks posted
- * before that are all run. */
+/* Runs the loop in the calling thread until worker_stop (true) or worker_leave (false, and it may be run
+ * again); tasks posted before that are all run. */
 bool worker_run(struct worker *worker);
 
 /* Its own thread: ends worker_run after the current turn. */
 void worker_leave(struct worker *worker);
 
 /*
- * Makes the loop anew while it does not run: libevent's tables only ever grow. leave(arg) takes everything off the old loop,
- * enter(arg) puts it onto the one that there is then. False: there was no descriptor for a new one (nothing was called), or
- * something had stayed on the old one, which goes on.
+ * Makes the loop anew while it does not run: libevent's tables only ever grow. leave(arg) takes everything off
+ * the old loop, enter(arg) puts it onto the one that there is then. False: there was no descriptor for a new
+ * one (nothing was called), or something had stayed on the old one, which goes on.
  */
 bool worker_renew(struct worker *worker, void (*leave)(void *arg), void (*enter)(void *arg),
                   void *arg);

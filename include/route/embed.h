@@ -1,9 +1,10 @@
 /*
- * One text sent to an embeddings model: asked for beside a draft, and never waited for longer than its time. Passes
- * the model's breaker and its provider's limit like any other request, and tells the breaker how it went.
+ * One text sent to an embeddings model: asked for beside a draft, and never waited for longer than its time.
+ * Passes the model's breaker and its provider's limit like any other request, and tells the breaker how it
+ * went.
  *
- * Created by an exchange, which may pass it on (embed_adopt) or let go of it (embed_cancel); after its callback it is gone.
- * Worker's thread.
+ * Created by an exchange, which may pass it on (embed_adopt) or let go of it (embed_cancel); after its callback
+ * it is gone. Worker's thread.
  */
 #ifndef ROUTE_EMBED_H
 #define ROUTE_EMBED_H
@@ -25,8 +26,8 @@ struct embed_spec {
 	uint32_t timeout_ms;
 };
 
-/* Never calls back before it returns. NULL when it cannot be asked now (the breaker is open, the provider busy, no memory): *why
- * says which. */
+/* Never calls back before it returns. NULL when it cannot be asked now (the breaker is open, the provider busy,
+ * no memory): *why says which. */
 struct embed *embed_start(struct service *service, const struct embed_spec *spec, embed_done *done,
                           void *arg, const char **why);
 

@@ -20,8 +20,8 @@
 #include "route/service.h"
 #include "wire/dialect.h"
 
-/* Handles a chat request at the door that speaks this dialect. Takes over the call, and what was read of its body: NULL:
- * nothing yet. */
+/* Handles a chat request at the door that speaks this dialect. Takes over the call, and what was read of its
+ * body: NULL: nothing yet. */
 void exchange_begin(struct service *service, struct http_call *call, enum dialect dialect,
                     struct reading *reading);
 

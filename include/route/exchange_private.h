@@ -147,8 +147,8 @@ bool exchange_recall_init(struct exchange *x, struct api_error *error);
 /* Looks for the same request. False: nobody knows it. True: it is answered; or another thread looks, after which it is
  * answered or exchange_answer_anew() is called. */
 bool exchange_recall_exact(struct exchange *x);
-/* Looks for the same question in other words: by their words, before anybody is asked; or by their meaning, for which an
- * embeddings model is asked beside the draft. */
+/* Looks for the same question in other words: by their words, before anybody is asked; or by their meaning, for
+ * which an embeddings model is asked beside the draft. */
 void exchange_recall_words(struct exchange *x);
 void exchange_recall_meaning(struct exchange *x);
 /* Before the end: what is still under way for the cache goes. */
@@ -157,8 +157,9 @@ void exchange_recall_end(struct exchange *x);
 /* exchange_keep.c */
 /* A leg's frame may tell the usage, whoever gets to see it. */
 void exchange_note_usage(struct exchange *x, enum cascade_leg role, const struct chat_frame *frame);
-/* A copy of the answer that is complete now, for the cache and for who follows; with a reference for the caller. The body of an
- * answer in one piece, or else n == 0: what was delivered as a stream. NULL: there is nobody to give it to, or no memory. */
+/* A copy of the answer that is complete now, for the cache and for who follows; with a reference for the
+ * caller. The body of an answer in one piece, or else n == 0: what was delivered as a stream. NULL: there is
+ * nobody to give it to, or no memory. */
 struct cache_entry *exchange_keep(struct exchange *x, struct bytes body);
 
 /* exchange_share.c */

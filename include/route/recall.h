@@ -53,7 +53,8 @@ struct recall_headers { /* of the request; NULL: not there */
 const char *recall_exclusion(const struct config_route *route, const struct chat_request *request);
 
 /*
- * Begins; recall->config stays NULL where there is a recall_exclusion. identity: the route's. False with `error` filled: a header at fault, or no memory.
+ * Begins; recall->config stays NULL where there is a recall_exclusion. identity: the route's. False with
+ * `error` filled: a header at fault, or no memory.
  */
 bool recall_init(struct recall *recall, const struct config_route *route,
                  const struct chat_request *request, struct bytes identity,

@@ -49,8 +49,8 @@ struct dialect_facts {
  * with nothing appended, when it is no JSON object. Failure to allocate shows in out->failed. */
 bool dialect_write(const struct dialect_facts *facts, struct bytes document, struct buf *out);
 
-/* Looks for a request_id that may be echoed (1 to size - 1 of [A-Za-z0-9._:-]) in a body that was refused, as far as that is
- * JSON. False: there is none. */
+/* Looks for a request_id that may be echoed (1 to size - 1 of [A-Za-z0-9._:-]) in a body that was refused, as
+ * far as that is JSON. False: there is none. */
 bool dialect_find_request_id(struct bytes body, char *out, size_t size);
 
 #endif

@@ -1,7 +1,8 @@
 /*
- * The fields of a head that anything here reads. All others are passed over as they arrive: a parser that copies each field
- * of a request is spared three quarters of an SDK's, and an answer, which often has two dozen, is not searched for each name
- * anew. To read another one, name it in http_field.def or http_answer_field.def.
+ * The fields of a head that anything here reads. All others are passed over as they arrive: a parser that
+ * copies each field of a request is spared three quarters of an SDK's, and an answer, which often has two
+ * dozen, is not searched for each name anew. To read another one, name it in http_field.def or
+ * http_answer_field.def.
  */
 #ifndef WIRE_HTTP_FIELD_H
 #define WIRE_HTTP_FIELD_H

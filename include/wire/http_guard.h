@@ -63,8 +63,8 @@ void http_guard_limit(struct http_guard *g, size_t max_head_bytes, uint64_t max_
 /* Looks at the next bytes. Stops early at a refusal. Returns the state after them. */
 enum http_guard_state http_guard_feed(struct http_guard *g, struct bytes input);
 
-/* As http_guard_feed, and puts into kept[input.n] what is left of these bytes without the header fields that nothing here
- * reads (http_field.h), as far as a field lies in them as a whole. Returns how many are left. */
+/* As http_guard_feed, and puts into kept[input.n] what is left of these bytes without the header fields that
+ * nothing here reads (http_field.h), as far as a field lies in them as a whole. Returns how many are left. */
 size_t http_guard_sift(struct http_guard *g, struct bytes input, char *kept);
 
 /* How many of the coming bytes are body, whatever they are: the caller may pass up to so many by

@@ -219,9 +219,9 @@ bool json_is_empty(struct json_value value);
 /* Appends the string's value, escapes resolved, as UTF-8; a lone surrogate becomes U+FFFD. */
 void json_string_decode(struct json_value value, struct buf *out);
 
-/* Appends a string, given and written with its quotes, in the one spelling that exactly the strings of its value share: characters
- * as they are, \" \\ \b \f \n \r \t, any other control character as \u00xx, and a lone surrogate, which has no
- * form in UTF-8, as \udxxx. Never longer than the string is. */
+/* Appends a string, given and written with its quotes, in the one spelling that exactly the strings of its
+ * value share: characters as they are, \" \\ \b \f \n \r \t, any other control character as \u00xx, and a lone
+ * surrogate, which has no form in UTF-8, as \udxxx. Never longer than the string is. */
 void json_string_respell(struct bytes string, struct buf *out);
 
 /* Decodes it into out[size], terminated. False when it is not a string, does not fit, or holds a NUL,

@@ -58,8 +58,8 @@ bool json_walk_enter(struct json_walk *walk, struct json_scan *scan, struct json
 /* As json_next_member. */
 bool json_walk_next(struct json_walk *walk);
 
-/* For a caller that has read the next member's key by itself, and knows which it is: it begins at `begin`, and its value, or
- * white space before that, at `value`. */
+/* For a caller that has read the next member's key by itself, and knows which it is: it begins at `begin`, and
+ * its value, or white space before that, at `value`. */
 void json_walk_pass_key(struct json_walk *walk, const char *begin, const char *value);
 
 /* Notes in `slot` where the current member stands; its value is next and must be consumed. */

@@ -54,7 +54,8 @@ digits_8_value(uint64_t v)
 	return (v & 0x0000FFFF0000FFFF) * ((uint64_t)10000 << 32 | 1) >> 32;
 }
 
-/* The number that the first n of eight bytes are, from 1 on: shifted so that they come last, behind bytes that count as zeros. */
+/* The number that the first n of eight bytes are, from 1 on: shifted so that they come last, behind bytes that
+ * count as zeros. */
 static inline uint64_t
 digits_8_first(uint64_t v, unsigned n)
 {
@@ -200,8 +201,9 @@ text_to_double(struct bytes text, double *out)
 enum { SHORT_BYTES = 2 + 16 }; /* what may be looked at of a short number, its sign left out */
 
 /*
- * Most numbers are spelled like 0.030459207 and stand in front of more text: one digit, a point, and no more than fifteen digits. Both
- * mantissa and power of ten are doubles exactly then. Gives the length, or 0 where it is another kind of number or none.
+ * Most numbers are spelled like 0.030459207 and stand in front of more text: one digit, a point, and no more
+ * than fifteen digits. Both mantissa and power of ten are doubles exactly then. Gives the length, or 0 where it
+ * is another kind of number or none.
  */
 static inline size_t
 short_read(const char *p, double *out)

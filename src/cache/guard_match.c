@@ -207,7 +207,8 @@ is_match(struct pair *pair, size_t at)
 	return is_typo(a, b) && ++pair->typos <= TYPOS_MAX;
 }
 
-/* Does the text speak of that word, or of another of the same meaning, as well? Then it is about what is between them. */
+/* Does the text speak of that word, or of another of the same meaning, as well? Then it is about what is
+ * between them. */
 static bool
 has_other(const struct guard_text *t, const struct guard_token *own,
           const struct guard_token *other)

@@ -3,8 +3,9 @@
 #include "cache/letter.h"
 
 /*
- * What may be left out of a question, or said in another way, without asking for something else. All of it is about
- * how a question begins and ends, and holds only there; where words are spoken of ("how do you say please") nothing is left out.
+ * What may be left out of a question, or said in another way, without asking for something else. All of it is
+ * about how a question begins and ends, and holds only there; where words are spoken of ("how do you say
+ * please") nothing is left out.
  */
 
 static bool
@@ -358,8 +359,8 @@ judge_neighbours(struct guard_text *t)
 }
 
 /*
- * 1,000 to 1000, and of an amount, which has a unit, 3.50 to 3.5. Elsewhere 3.10 may be a version, and is not 3.1; and in
- * other languages than English 1,000 is 1.
+ * 1,000 to 1000, and of an amount, which has a unit, 3.50 to 3.5. Elsewhere 3.10 may be a version, and is not
+ * 3.1; and in other languages than English 1,000 is 1.
  */
 static void
 settle_numbers(struct guard_text *t)

@@ -168,7 +168,8 @@ has_apostrophe(struct bytes word)
 	return false;
 }
 
-/* Offset of the apostrophe of a genitive; 0: it is none. There is one in a word, so what is left of it is none again. */
+/* Offset of the apostrophe of a genitive; 0: it is none. There is one in a word, so what is left of it is none
+ * again. */
 static size_t
 genitive_at(struct bytes word)
 {

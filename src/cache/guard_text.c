@@ -151,7 +151,8 @@ read_quote(struct guard_reader *r)
 			close = single_close(r, p, &quotes[i], &n);
 		}
 		if (!close) {
-			/* There is none for a later one either, so a text full of them is not searched anew for each. */
+			/* There is none for a later one either, so a text full of them is not searched anew for
+			 * each. */
 			r->unclosed |= 1U << i;
 			return false;
 		}
@@ -301,7 +302,8 @@ is_abbreviation(struct bytes piece)
 	return piece.n <= 3 && *piece.p >= 'A' && *piece.p <= 'Z';
 }
 
-/* Is the sentence a question, or an order, by its words? A verb that shows it begins the sentence, or follows a comma. */
+/* Is the sentence a question, or an order, by its words? A verb that shows it begins the sentence, or follows a
+ * comma. */
 static bool
 is_asking_sentence(const struct guard_reader *r)
 {

@@ -41,7 +41,8 @@ load_8(const char *p)
 	return be64toh(v);
 }
 
-/* The row of `count` rows of `size` bytes whose first column, `width` bytes filled up with zeros, is `text`; NULL: none. */
+/* The row of `count` rows of `size` bytes whose first column, `width` bytes filled up with zeros, is `text`;
+ * NULL: none. */
 static const void *
 row_find(const void *rows, size_t count, size_t size, size_t width, struct bytes text)
 {

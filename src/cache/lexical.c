@@ -1,7 +1,7 @@
 /*
- * Vectors are kept in files, so one and the same text must give the same bytes in every build: sums are of integers, and
- * what is done with floating point (one square root, a division for each dimension) is rounded by IEEE 754 to the last bit. Any change
- * here, to the words below too, makes other vectors.
+ * Vectors are kept in files, so one and the same text must give the same bytes in every build: sums are of
+ * integers, and what is done with floating point (one square root, a division for each dimension) is rounded by
+ * IEEE 754 to the last bit. Any change here, to the words below too, makes other vectors.
  */
 #include "cache/lexical.h"
 

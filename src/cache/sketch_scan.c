@@ -77,8 +77,8 @@ take(struct finds *finds, size_t first, unsigned hits, size_t *next)
 }
 
 /*
- * The versions look through list[*next…count). True: there is no more room. Else they have come to *next: the end, or as
- * near to it as they can.
+ * The versions look through list[*next…count). True: there is no more room. Else they have come to *next: the
+ * end, or as near to it as they can.
  */
 
 static bool

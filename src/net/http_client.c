@@ -210,9 +210,10 @@ client_limit_idle(struct http_client *client)
 }
 
 /*
- * WORKAROUND(curl-7.88): to find an idle connection it looks at each one to that host, one that is in use or not, which with
- * thousands of streams takes longer than to open one. So where all of many are in use it is told not to look. A socket too many (two
- * addresses are tried at a time) only makes it look. Test: with_all_connections_in_use_none_is_looked_for.
+ * WORKAROUND(curl-7.88): to find an idle connection it looks at each one to that host, one that is in use or
+ * not, which with thousands of streams takes longer than to open one. So where all of many are in use it is
+ * told not to look. A socket too many (two addresses are tried at a time) only makes it look. Test:
+ * with_all_connections_in_use_none_is_looked_for.
  */
 static bool
 client_has_none_idle(const struct http_client *client)
@@ -221,9 +222,10 @@ client_has_none_idle(const struct http_client *client)
 }
 
 /*
- * WORKAROUND(curl-7.88): a connection that is given back while as many are idle as may be makes it look at each one, for the one that was
- * idle longest; at the end of a burst of thousands that takes a loop's whole time for seconds. So most of them are closed
- * instead. Not all: the idle ones may be to a host that is not asked any more. Test: enough_idle_connections_close_most_others.
+ * WORKAROUND(curl-7.88): a connection that is given back while as many are idle as may be makes it look at each
+ * one, for the one that was idle longest; at the end of a burst of thousands that takes a loop's whole time for
+ * seconds. So most of them are closed instead. Not all: the idle ones may be to a host that is not asked any
+ * more. Test: enough_idle_connections_close_most_others.
  */
 void
 client_choose_close(struct http_fetch *fetch)

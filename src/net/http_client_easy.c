@@ -176,8 +176,8 @@ easy_take(struct http_client *client)
 /*
  * Leaves nothing in it that points to the fetch or its owner's memory.
  *
- * A transfer that failed early leaves its read buffer in the handle, and libcurl does not let the size of one be changed:
- * such a handle goes. Test: a_fetch_that_failed_leaves_no_handle_that_cannot_be_used.
+ * A transfer that failed early leaves its read buffer in the handle, and libcurl does not let the size of one
+ * be changed: such a handle goes. Test: a_fetch_that_failed_leaves_no_handle_that_cannot_be_used.
  */
 void
 easy_give_back(struct http_client *client, CURL *easy)

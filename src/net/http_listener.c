@@ -1,7 +1,7 @@
 /*
- * The listening sockets of a server. Accepting pauses for two reasons that come and go independently:
- * as many connections as may are open only to be turned away (full), or accept failed for want of descriptors or memory (starved, tried
- * again by a timer).
+ * The listening sockets of a server. Accepting pauses for two reasons that come and go independently: as many
+ * connections as may are open only to be turned away (full), or accept failed for want of descriptors or memory
+ * (starved, tried again by a timer).
  */
 #include "net/http_conn.h"
 

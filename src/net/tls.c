@@ -57,9 +57,9 @@ context_new(void)
 	                                     SSL_OP_CIPHER_SERVER_PREFERENCE |
 	                                     SSL_OP_IGNORE_UNEXPECTED_EOF);
 	/* The output buffer's memory may move between two attempts to write the same bytes.
-	 * WORKAROUND(libevent-2.1): but no SSL_MODE_ENABLE_PARTIAL_WRITE, which libevent does not expect: it takes a piece
-	 * that was written in part for written, goes on with the next one, and so sends a client that lags
-	 * something else than the answer. test_a_slow_reader_holds_back_the_writer_over_tls */
+	 * WORKAROUND(libevent-2.1): but no SSL_MODE_ENABLE_PARTIAL_WRITE, which libevent does not expect: it
+	 * takes a piece that was written in part for written, goes on with the next one, and so sends a client
+	 * that lags something else than the answer. test_a_slow_reader_holds_back_the_writer_over_tls */
 	SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_default_passwd_cb(context, on_passphrase);
 	SSL_CTX_set_alpn_select_cb(context, on_alpn, NULL);

@@ -1,7 +1,8 @@
 /*
- * The event loop of one thread. Other threads reach it through a list under a mutex and a descriptor that wakes the loop;
- * libevent knows of one thread only, and takes no locks. What is buried is freed by an event of its own, once the callback that buried it has returned. It has
- * no lower priority than the rest: libevent would starve it under load.
+ * The event loop of one thread. Other threads reach it through a list under a mutex and a descriptor that wakes
+ * the loop; libevent knows of one thread only, and takes no locks. What is buried is freed by an event of its
+ * own, once the callback that buried it has returned. It has no lower priority than the rest: libevent would
+ * starve it under load.
  */
 #include "net/worker.h"
 

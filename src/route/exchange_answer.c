@@ -79,8 +79,8 @@ client_lags(const struct exchange *x)
 	       http_reply_pending(x->client.call) > ANSWER_PENDING_HIGH_BYTES;
 }
 
-/* Does anybody lag who is worth waiting for? As long as all of the answer may be kept, what waits for a client is no more
- * than that, so those who fly together do not wait for each other. */
+/* Does anybody lag who is worth waiting for? As long as all of the answer may be kept, what waits for a client
+ * is no more than that, so those who fly together do not wait for each other. */
 static bool
 must_wait(const struct exchange *x)
 {

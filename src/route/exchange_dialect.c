@@ -1,10 +1,10 @@
 /*
- * What the door adds that the request came in by: to an answer, to each frame of a stream, to errors. Everything that
- * is shared between clients or kept is made without it, and it is added at the write to one client; so followers and hits
- * have each their own, whatever door the answer was first asked for at.
+ * What the door adds that the request came in by: to an answer, to each frame of a stream, to errors.
+ * Everything that is shared between clients or kept is made without it, and it is added at the write to one
+ * client; so followers and hits have each their own, whatever door the answer was first asked for at.
  *
- * Extra fields tell the cost in the last frame. Which one that is shows only when no other follows, and the usage mostly
- * comes behind the finish_reason: so a frame that may be the last waits for the end.
+ * Extra fields tell the cost in the last frame. Which one that is shows only when no other follows, and the
+ * usage mostly comes behind the finish_reason: so a frame that may be the last waits for the end.
  */
 #include <math.h>
 #include <stdio.h>

@@ -9,8 +9,8 @@
 #include "net/errand.h"
 #include "route/exchange_private.h"
 
-/* A look-up on the searcher's thread, where it takes long or others have the cache's lock. Only the worker's thread looks at
- * the exchange. */
+/* A look-up on the searcher's thread, where it takes long or others have the cache's lock. Only the worker's
+ * thread looks at the exchange. */
 struct recall_job {
 	struct errand errand;
 	struct cache *cache; /* borrowed */

@@ -311,7 +311,8 @@ exchange_share_left(struct exchange *x)
 	form = x->recall.flight->form;
 	leave(heir);
 	swap_clients(x, heir);
-	/* A heavyweight that is yet to be asked would no longer be asked for usage, which an answer in one piece has. */
+	/* A heavyweight that is yet to be asked would no longer be asked for usage, which an answer in one
+	 * piece has. */
 	if (form != x->recall.flight->form && x->cascade.state == CASCADE_FLOWING)
 		part(x);
 	exchange_pace(x);

@@ -128,7 +128,8 @@ is_done_mark(struct bytes data)
 	return bytes_is(data, "[DONE]");
 }
 
-/* Into the service's frame, which is free again when the event was read: thousands of legs wait for their next at a time. */
+/* Into the service's frame, which is free again when the event was read: thousands of legs wait for their next
+ * at a time. */
 static bool
 leg_read_frame(struct leg *leg, struct bytes text)
 {

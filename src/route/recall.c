@@ -70,8 +70,8 @@ make_key(struct recall *recall, const struct chat_request *request, struct bytes
 	return good;
 }
 
-/* How many bytes of events may be needed to tell an answer of that length: a frame is some fifty times as long as the token
- * that it brings. For long answers that is cut short: the events are in memory while it is told. */
+/* How many bytes of events may be needed to tell an answer of that length: a frame is some fifty times as long
+ * as the token that it brings. For long answers that is cut short: the events are in memory while it is told. */
 static uint64_t
 said_max(uint64_t answer_bytes)
 {

@@ -184,8 +184,8 @@ index_take(struct json_scan *s, unsigned *index)
 }
 
 /*
- * The key of the next member if it is one that most frames have, spelled as most servers do it; its value is next then. Otherwise
- * CHOICE_KEY_COUNT, and the walk stands where it stood.
+ * The key of the next member if it is one that most frames have, spelled as most servers do it; its value is
+ * next then. Otherwise CHOICE_KEY_COUNT, and the walk stands where it stood.
  */
 static inline size_t
 key_pass_quickly(struct json_walk *walk)
@@ -215,7 +215,8 @@ key_pass_quickly(struct json_walk *walk)
 	return key;
 }
 
-/* The next member's key, CHOICE_KEY_COUNT for one that is not read. False: there is none, or it stood before (`good`). */
+/* The next member's key, CHOICE_KEY_COUNT for one that is not read. False: there is none, or it stood before
+ * (`good`). */
 static inline bool
 key_next(struct json_walk *walk, uint32_t *seen, size_t *key, bool *good)
 {

@@ -60,8 +60,8 @@ struct canon {
 	struct buf open;    /* struct member: of the containers that the walk is in */
 	struct buf sorted;  /* struct member: of the objects */
 	struct buf objects; /* struct object */
-	/* In the body the value of the last message's content, if that is a question; what it says; and its texts, spelled
-	 * one after the other behind room for what is digested before them. */
+	/* In the body the value of the last message's content, if that is a question; what it says; and its
+	 * texts, spelled one after the other behind room for what is digested before them. */
 	struct bytes content;
 	struct buf question, spelled;
 };

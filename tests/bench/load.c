@@ -111,7 +111,8 @@ on_mark(void *arg, unsigned number, uint64_t sent_us)
 		double part = load->now_us - (double)(uint64_t)load->now_us;
 		double us = (double)((now + MARK_PERIOD_US - sent_us) % MARK_PERIOD_US) + part;
 
-		/* Before the first come the head and whatever it takes to find out whom to ask: it has samples of its own. */
+		/* Before the first come the head and whatever it takes to find out whom to ask: it has samples
+		 * of its own. */
 		if (!first)
 			samples_add(&load->delay, us);
 		load->late += us > load->late_us;

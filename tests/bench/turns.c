@@ -1,6 +1,7 @@
-/* turns: put into the gateway with LD_PRELOAD, tells how long the longest turn of any event loop took: the processor time from
- * the end of an epoll_wait to the next one of the same thread, and the time that it waited for locks meanwhile. As nanoseconds in the 8 bytes of the file named by
- * TURNS_FILE, which whoever reads it may set back to 0. */
+/* turns: put into the gateway with LD_PRELOAD, tells how long the longest turn of any event loop took: the
+ * processor time from the end of an epoll_wait to the next one of the same thread, and the time that it waited
+ * for locks meanwhile. As nanoseconds in the 8 bytes of the file named by TURNS_FILE, which whoever reads it
+ * may set back to 0. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /*
- * What is read of a frame does not depend on its white space (and so not on whether the quick or the
- * strict reader of candidates and of a choice's members saw it), and what is written of it is valid JSON that lacks what the view
- * leaves out and says the same in everything else. Written with a patch it differs in the patched members
- * only.
+ * What is read of a frame does not depend on its white space (and so not on whether the quick or the strict
+ * reader of candidates and of a choice's members saw it), and what is written of it is valid JSON that lacks
+ * what the view leaves out and says the same in everything else. Written with a patch it differs in the patched
+ * members only.
  *
  * Input: one byte for the view, then the payload.
  */

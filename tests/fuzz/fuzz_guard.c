@@ -1,6 +1,7 @@
 /*
- * Any text is the same as itself, with a space at its end too; which of two is asked makes no difference; texts that differ by what
- * no rule may pass over, another word at the end or a negation, are refused; and none takes long.
+ * Any text is the same as itself, with a space at its end too; which of two is asked makes no difference; texts
+ * that differ by what no rule may pass over, another word at the end or a negation, are refused; and none takes
+ * long.
  *
  * Input: a text, a zero, another text. Without a zero the second is the first, its middle left out.
  */

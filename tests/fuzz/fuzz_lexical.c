@@ -1,4 +1,5 @@
-/* A vector is of length 1 or there is none; the same text gives the same one, and with other white space at its ends too. */
+/* A vector is of length 1 or there is none; the same text gives the same one, and with other white space at its
+ * ends too. */
 #include "cache/lexical.h"
 
 #include <math.h>

@@ -1,4 +1,5 @@
-/* What is found by its key, deleted and walked over. By likeness: test_cache_search.c; how much: test_cache_bounds.c. */
+/* What is found by its key, deleted and walked over. By likeness: test_cache_search.c; how much:
+ * test_cache_bounds.c. */
 #include "cache/cache.h"
 
 #include "cache/cache_fixture.h"

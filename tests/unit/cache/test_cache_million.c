@@ -1,7 +1,8 @@
 /*
  * A cache of a million entries: for how long is its lock held at a time? Counted is the processor's time of the
- * thread that holds it, so that other programs count only by the memory and caches that they use up. Of each kind of operation
- * one in a hundred is left out, two at least: what the kernel does in a thread's name counts as the thread's. The longest is told.
+ * thread that holds it, so that other programs count only by the memory and caches that they use up. Of each
+ * kind of operation one in a hundred is left out, two at least: what the kernel does in a thread's name counts
+ * as the thread's. The longest is told.
  *
  * Not under a sanitizer, which multiplies all times.
  */

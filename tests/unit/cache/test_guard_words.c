@@ -1,4 +1,5 @@
-/* The tables of the guard: searched by halving, so their order counts, and what they claim must not contradict itself. */
+/* The tables of the guard: searched by halving, so their order counts, and what they claim must not contradict
+ * itself. */
 #include "cache/guard_private.h"
 #include "unit.h"
 

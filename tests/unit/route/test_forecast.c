@@ -7,8 +7,9 @@
 enum { MODELS_MAX = 4 };
 
 /*
- * A row: how each model stands (c closed, o open, h half-open, p half-open with its probe out, b its provider is busy, B that
- * and open), when it is due, and what is said of it (1 first, n next, o open, p probing, b busy, ! panic).
+ * A row: how each model stands (c closed, o open, h half-open, p half-open with its probe out, b its provider
+ * is busy, B that and open), when it is due, and what is said of it (1 first, n next, o open, p probing, b
+ * busy, ! panic).
  */
 static const struct row {
 	const char *stand;
