@@ -29,12 +29,17 @@ struct cache_entry {
 	uint32_t dimensions;          /* of the vector */
 	struct sketch sketch;         /* of the vector */
 	size_t bytes;                 /* of memory that the entry takes, all in all */
-	unsigned references;          /* atomic */
+	unsigned references;          /* atomic; comes last, since all before it stay as they are */
 };
 
 /* A copy of all that `from` points to, in one allocation, with one reference; bytes and references of `from` are not
  * looked at, nor is the sketch, which is made from the vector unless `with_sketch`. NULL when memory is out. */
 struct cache_entry *cache_entry_new(const struct cache_entry *from, bool with_sketch);
+
+/* A copy of an entry that may be in a cache, found by this vector instead of its own. NULL when memory is out. */
+struct cache_entry *cache_entry_with_vector(const struct cache_entry *entry, const float *vector,
+                                            uint32_t dimensions);
+
 struct cache_entry *cache_entry_ref(struct cache_entry *entry);
 void cache_entry_unref(struct cache_entry *entry); /* any thread; NULL is allowed */
 

@@ -1,5 +1,6 @@
 #include "cache/entry.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -59,6 +60,17 @@ cache_entry_new(const struct cache_entry *from, bool with_sketch)
 		return NULL;
 	}
 	return entry;
+}
+
+struct cache_entry *
+cache_entry_with_vector(const struct cache_entry *entry, const float *vector, uint32_t dimensions)
+{
+	struct cache_entry with = {0};
+
+	memcpy(&with, entry, offsetof(struct cache_entry, references));
+	with.vector = vector;
+	with.dimensions = dimensions;
+	return cache_entry_new(&with, false);
 }
 
 struct cache_entry *

@@ -129,13 +129,12 @@ static void
 on_late_vector(void *arg, struct embedding *embedding, const char *why)
 {
 	struct late_vector *late = arg;
-	struct cache_entry with = *late->entry, *entry = NULL;
+	struct cache_entry *entry = NULL;
 
 	(void)why;
 	if (embedding) {
-		with.vector = embedding->vector;
-		with.dimensions = embedding->dimensions;
-		entry = cache_entry_new(&with, false);
+		entry = cache_entry_with_vector(late->entry, embedding->vector,
+		                                embedding->dimensions);
 		free(embedding->vector);
 	}
 	if (entry)
