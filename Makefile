@@ -5,6 +5,7 @@
 #   make install  PREFIX and DESTDIR are honoured  make deps     install what building needs
 #   make bench    what a request costs              make budget   the same in instructions, against a budget
 #   make bench-cache  what a look-up among many questions takes
+#   make soak     random clients, faults and reloads, for SOAK_SECONDS
 #
 # One set of rules builds every variant: V=release (default), asan, tsan, fuzz; each has a folder of
 # its own under build/. A new file under src/, tests/unit/ or tests/fuzz/ needs no line here.
@@ -70,7 +71,7 @@ BIN   := $(B)/draft-thinker
 UNIT  := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/*/test_*.c)))
 FUZZ  := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
-.PHONY: all built run test deps install uninstall clean lint fuzz unit http matrix test-unit test-http test-matrix test-asan test-tsan test-sdk format
+.PHONY: all built run test deps install uninstall clean lint fuzz unit http matrix soak test-unit test-http test-matrix test-asan test-tsan test-sdk format
 .DELETE_ON_ERROR:
 
 all: draft-thinker
@@ -134,11 +135,11 @@ test-matrix: build/deps-test
 	@$(MAKE) --no-print-directory V=release matrix
 test-asan: build/deps-test
 	@$(BUILD) V=asan built
-	@$(MAKE) --no-print-directory V=asan unit http matrix
+	@$(MAKE) --no-print-directory V=asan unit http matrix soak
 test-tsan: build/deps-test
 	@$(BUILD) V=tsan built
 	@$(MAKE) --no-print-directory V=tsan unit http
-	@$(MAKE) --no-print-directory V=tsan MATRIX_WORKERS=2 matrix
+	@$(MAKE) --no-print-directory V=tsan MATRIX_WORKERS=2 matrix soak
 
 built: $(BIN) $(UNIT)
 unit: $(UNIT)
@@ -151,6 +152,9 @@ http: $(BIN) build/http/busy.so
 matrix: export MATRIX_WORKERS ?= 1
 matrix: $(BIN) build/matrix/names.so
 	@DRAFT_THINKER=$(abspath $(BIN)) $(PYTHON) tests/tools/http build/results/matrix-$(V) -n0 tests/matrix $(MATRIX_ARGS)
+# Random clients, faults and reloads. SOAK_SECONDS, SOAK_CLIENTS, SOAK_SEED: tests/soak/conftest.py.
+soak: $(BIN)
+	@DRAFT_THINKER=$(abspath $(BIN)) $(PYTHON) tests/tools/http build/results/soak-$(V) -n0 tests/soak $(SOAK_ARGS)
 # Not instrumented: they are loaded into the program under any variant.
 build/matrix/names.so: tests/matrix/names.c
 build/http/busy.so: tests/http/busy.c
