@@ -1,7 +1,7 @@
 #include "wire/chat_frame.h"
 
-#include "base/mem.h"
 #include "unit.h"
+#include "wire/chat_frame_fixture.h"
 
 #define TOP_THE "{\"token\":\" the\",\"logprob\":-0.5,\"bytes\":[32,116,104,101]}"
 #define TOP_A   "{\"token\":\" a\",\"logprob\":-1.5e0,\"bytes\":[32,97]}"
@@ -17,29 +17,6 @@
 	     "{\"content\":[" ENTRY "],\"refusal\":null},\"finish_reason\":null}],\"usage\":null}"
 
 static const struct chat_frame_view keep_none = {false, 0, false};
-
-/* Reads a copy without slack, which the caller frees through `held`. */
-static bool
-frame_read(struct chat_frame *frame, const char *text, size_t n, char **held)
-{
-	*held = mem_new(n);
-	memcpy(*held, text, n);
-	return chat_frame_read(frame, (struct bytes){*held, n});
-}
-
-static bool
-frame_is_readable(const char *text)
-{
-	struct chat_frame frame;
-	char *held;
-	bool readable;
-
-	chat_frame_init(&frame);
-	readable = frame_read(&frame, text, strlen(text), &held);
-	chat_frame_fini(&frame);
-	free(held);
-	return readable;
-}
 
 static void
 check_value(struct json_value value, const char *want)

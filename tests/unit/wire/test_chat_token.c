@@ -3,35 +3,12 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "base/mem.h"
 #include "unit.h"
+#include "wire/chat_frame_fixture.h"
 
 #define TOKEN(entry) "{\"choices\":[{\"logprobs\":{\"content\":[" entry "]}}]}"
 
 static const struct chat_frame_view keep_all = {true, 100, true};
-
-/* Reads a copy without slack, which the caller frees through `held`. */
-static bool
-frame_read(struct chat_frame *frame, const char *text, size_t n, char **held)
-{
-	*held = mem_new(n);
-	memcpy(*held, text, n);
-	return chat_frame_read(frame, (struct bytes){*held, n});
-}
-
-static bool
-frame_is_readable(const char *text)
-{
-	struct chat_frame frame;
-	char *held;
-	bool readable;
-
-	chat_frame_init(&frame);
-	readable = frame_read(&frame, text, strlen(text), &held);
-	chat_frame_fini(&frame);
-	free(held);
-	return readable;
-}
 
 /* Entries, and what is to be read: logprob, candidates, which of them was sampled. */
 static const struct {
