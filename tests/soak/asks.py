@@ -80,7 +80,7 @@ def posted_in_chunks(choose, path, body):
 
 
 def a_chat(choose):
-    body = json.dumps(plain_chat(choose) if choose.random() < 0.2 else chat(choose)).encode()
+    body = json.dumps(plain_chat(choose) if choose.random() < 0.3 else chat(choose)).encode()
     what = choose.random()
     if what < 0.05:
         at = choose.randrange(len(body))
