@@ -32,9 +32,9 @@ class Effort:
     """How much of everything is done. What is compared takes turns, so many rounds of it."""
 
     connections: int = 32
-    rounds: int = 8
+    rounds: int = 7
     requests: int = 8000  # of the cheapest kind, in a round
-    delay_rounds: int = 17  # short ones, so that some are quiet
+    delay_rounds: int = 15  # short ones, so that some are quiet
     delay_requests: int = 1000
     paced_requests: int = 8
     streams: int = 10000
