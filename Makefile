@@ -152,7 +152,7 @@ http: $(BIN) build/http/busy.so
 matrix: export MATRIX_WORKERS ?= 1
 matrix: $(BIN) build/matrix/names.so
 	@DRAFT_THINKER=$(abspath $(BIN)) $(PYTHON) tests/tools/http build/results/matrix-$(V) -n0 tests/matrix $(MATRIX_ARGS)
-# Random clients, faults and reloads. SOAK_SECONDS, SOAK_CLIENTS, SOAK_SEED: tests/soak/conftest.py.
+# Random clients, faults and reloads. SOAK_SECONDS, SOAK_SEED: tests/soak/conftest.py; SOAK_CLIENTS: how many.
 soak: $(BIN)
 	@DRAFT_THINKER=$(abspath $(BIN)) $(PYTHON) tests/tools/http build/results/soak-$(V) -n0 tests/soak $(SOAK_ARGS)
 # Not instrumented: they are loaded into the program under any variant.

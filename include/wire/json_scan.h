@@ -139,6 +139,21 @@ json_pass(struct json_scan *s, const char *p)
 	s->fresh = false;
 }
 
+/* One container deeper, for which there is room; and out of the innermost. */
+static inline void
+json_push(struct json_scan *s, bool is_object)
+{
+	s->objects = s->objects << 1 | is_object;
+	s->depth++;
+}
+
+static inline void
+json_pop(struct json_scan *s)
+{
+	s->objects >>= 1;
+	s->depth--;
+}
+
 static inline bool
 json_enter(struct json_scan *s, enum json_kind kind)
 {
@@ -148,8 +163,7 @@ json_enter(struct json_scan *s, enum json_kind kind)
 	    s->depth == JSON_DEPTH_MAX)
 		return json_enter_spaced(s, kind);
 	s->p++;
-	s->objects = s->objects << 1 | is_object;
-	s->depth++;
+	json_push(s, is_object);
 	s->fresh = true;
 	return true;
 }
@@ -161,8 +175,7 @@ json_leave(struct json_scan *s, const char *closing)
 	s->last = s->p;
 	s->p = closing + 1;
 	s->fresh = false;
-	s->objects >>= 1;
-	s->depth--;
+	json_pop(s);
 }
 
 static inline bool

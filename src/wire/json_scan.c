@@ -234,16 +234,8 @@ push(struct json_scan *s, const char *p, bool is_object)
 {
 	if (s->depth == JSON_DEPTH_MAX)
 		return fault_at(s, p, JSON_FAULT_DEPTH) != NULL;
-	s->objects = s->objects << 1 | is_object;
-	s->depth++;
+	json_push(s, is_object);
 	return true;
-}
-
-static inline void
-pop(struct json_scan *s)
-{
-	s->objects >>= 1;
-	s->depth--;
 }
 
 /*
@@ -261,7 +253,7 @@ pass_between(struct json_scan *s, const char *p, uint32_t outer, bool fresh)
 		if (p == s->end)
 			return unexpected(s, p);
 		if (*p == (is_object ? '}' : ']')) {
-			pop(s);
+			json_pop(s);
 			p++;
 			fresh = false;
 			continue;

@@ -116,7 +116,7 @@ class Clients:
                         break
             except Gone:
                 self.seen["closed connection"] += 1
-            except (ConnectionError, asyncio.IncompleteReadError, OSError):
+            except (OSError, asyncio.IncompleteReadError):
                 self.seen["broken connection"] += 1
             except asyncio.TimeoutError:
                 self.faults.append("no answer came, or no end of it")
@@ -161,7 +161,7 @@ class Clients:
         raise Gone
 
     async def _trickle(self, writer, request):
-        for at in range(0, 300, 37):
+        for at in range(0, 333, 37):
             writer.write(request[at:at + 37])
             await writer.drain()
             await asyncio.sleep(0.002)

@@ -47,7 +47,7 @@ class Soak:
         operator = asyncio.create_task(self._operate())
         await self.clients.run(CLIENTS, seconds)
         operator.cancel()
-        # The last word of the operator is a file without faults, so that the metrics can be asked for.
+        # Whatever the last file was: at the end there is time to drain.
         self._reload(self._configuration())
 
     async def _operate(self):

@@ -54,28 +54,22 @@ assert_is_read_or_refused(const char *text)
 {
 	struct config_report report;
 	struct config *config = config_read(text, &report);
-	unsigned lines = 0;
 
-	for (size_t i = 0; i < report.errors.n; i++)
-		lines += report.errors.p[i] == '\n';
-	ck_assert_msg((config != NULL) == (lines == 0), "%s\n%.*s", text, (int)report.errors.n,
-	              report.errors.p);
+	ck_assert_msg((config != NULL) == (report.errors.n == 0), "%s\n%.*s", text,
+	              (int)report.errors.n, report.errors.p);
 	config_unref(config);
 	config_report_fini(&report);
 }
 
-/* The second may be the first, or come before it: it is passed over then. */
+/* The second stands behind the first. */
 static void
 assert_replaced(const char *whole, struct bytes first, const char *for_first, struct bytes second,
                 const char *for_second)
 {
-	char *text;
+	char *text = mem_format("%.*s%s%.*s%s%s", (int)(first.p - whole), whole, for_first,
+	                        (int)(second.p - first.p - first.n), first.p + first.n, for_second,
+	                        second.p + second.n);
 
-	if (second.p <= first.p)
-		return;
-	text = mem_format("%.*s%s%.*s%s%s", (int)(first.p - whole), whole, for_first,
-	                  (int)(second.p - first.p - first.n), first.p + first.n, for_second,
-	                  second.p + second.n);
 	assert_is_read_or_refused(text);
 	free(text);
 }
@@ -101,7 +95,7 @@ assert_any_two_words(const char *whole)
 	size_t count = words_find(whole, words);
 
 	for (size_t i = 0; i < count; i++) {
-		for (size_t j = 0; j < count; j++)
+		for (size_t j = i + 1; j < count; j++)
 			assert_replaced(whole, words[i], "nowhere", words[j], "nowhere");
 	}
 }
